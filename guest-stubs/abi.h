@@ -1,0 +1,187 @@
+/*
+ * The contract between the host and what runs inside the VM. This is the one place that states it: the boot stub
+ * (assembler), the guest runtime (C), the addon (C++) and the floor program (C) include this file, and a test
+ * compares every constant here with src/abi.ts.
+ *
+ * Rules: only `#define NAME integer-literal` (so that assembler, C, C++ and the drift test read the same thing) and,
+ * behind the assembler guard, the structures that live in guest memory. Change anything => raise BC_ABI_VERSION.
+ *
+ * Directions: IN is written by the host and read by the guest; OUT is written by the guest and read by the host,
+ * which treats it as hostile: it reads it once, checks it and uses the checked copy.
+ */
+#ifndef BARECELL_ABI_H
+#define BARECELL_ABI_H
+
+#define BC_ABI_VERSION 1
+
+/* ---- Address map ------------------------------------------------------------------------------------------
+ *
+ * guest virtual                   what                                                      ring 3 may
+ * 0            - 4 GiB            linear memory 0, mapped exactly as far as it reaches now  read, write
+ * 4 GiB        - 8 GiB            never mapped: base + 32-bit offset lands here             nothing
+ * 9 GiB        - 10 GiB - stack   never mapped: the hole that catches a deep stack          nothing
+ * 10 GiB-stack - 10 GiB           stack                                                     read, write
+ * 12 GiB + guest-physical         the image: code, data, mailbox (and supervisor pages)     by section
+ *
+ * The image's guest-physical address is its virtual address less BC_IMAGE_BASE; stack and linear memory follow the
+ * image in guest-physical space, at the addresses that the program headers (p_paddr) state.
+ */
+#define BC_PAGE_SIZE 0x1000
+#define BC_LARGE_PAGE_SIZE 0x200000
+#define BC_WASM_PAGE_SIZE 0x10000
+#define BC_LINEAR_BASE 0x0
+#define BC_LINEAR_MAX_BYTES 0x100000000
+#define BC_LINEAR_REACH_END 0x200000000
+#define BC_STACK_HOLE_BASE 0x240000000
+#define BC_STACK_TOP 0x280000000
+#define BC_IMAGE_BASE 0x300000000
+/* The image must end here in guest-physical space: above are the addresses a PC keeps for its interrupt
+ * controllers, and KVM on Intel for its own pages (KVM_SET_TSS_ADDR). */
+#define BC_LOW_GPA_END 0xc0000000
+/* Where linear memory goes that does not fit below BC_LOW_GPA_END. */
+#define BC_HIGH_GPA_BASE 0x100000000
+/* Memory that memory.grow adds gets memory slots of its own, from here up (16 GiB). */
+#define BC_GROWTH_GPA_BASE 0x400000000
+
+/* Fixed places of the supervisor part. Below 64 KiB, because real mode reaches no further. */
+#define BC_BOOT_GPA 0x1000
+#define BC_TABLES_GPA 0x2000
+#define BC_GDT_GPA 0x3000
+
+/* ---- Descriptor tables (selectors are offsets into the GDT, plus the privilege level) ------------------------ */
+#define BC_SEL_CODE32 0x08
+#define BC_SEL_CODE64 0x10
+#define BC_SEL_DATA 0x18
+#define BC_SEL_USER_DATA 0x23
+#define BC_SEL_USER_CODE 0x2b
+#define BC_SEL_TSS 0x30
+#define BC_GDT_BYTES 0x40
+#define BC_IDT_VECTORS 32
+/* The 64-bit TSS is 104 bytes (Intel SDM vol. 3, 8.7); the I/O permission bitmap follows at once. */
+#define BC_TSS_BYTES 104
+/* Exceptions run on stacks of their own (IST 1 to 7), none of them the tenant's, so that a ruined RSP is harmless. */
+#define BC_IST_COUNT 7
+#define BC_IST_BYTES 512
+
+/* ---- Ports -------------------------------------------------------------------------------------------------
+ *
+ * Every port is written with a one-byte `out`, so that one clear bit in the I/O permission bitmap opens it.
+ * The CPU exception ports are never open to ring 3, so a trap record cannot be forged.
+ */
+/* The instance is initialised; OUT nothing. */
+#define BC_PORT_READY 0x11
+/* The call returned; OUT mailbox.slots = results. */
+#define BC_PORT_DONE 0x12
+/* The runtime ends the call with a WebAssembly trap; AL = BC_TRAP_*. */
+#define BC_PORT_TRAP 0x13
+/* memory.grow; OUT mailbox.grow_pages; IN mailbox.grow_result. */
+#define BC_PORT_GROW 0x14
+/* Exception vector v arrives on port base + v; the CPU's own frame lies on the exception stack. */
+#define BC_PORT_EXCEPTION_BASE 0x20
+/* `syscall` reached ring 0 (hardware KVM with EFER.SCE set); the guest's RIP is in RCX. */
+#define BC_PORT_SYSCALL 0x40
+/* Import i calls out through port base + i; OUT mailbox.slots = arguments; IN mailbox.slots = results. */
+#define BC_PORT_IMPORT_BASE 0x400
+#define BC_IMPORTS_MAX 0x4000
+
+/* ---- Traps that the runtime reports on BC_PORT_TRAP ----------------------------------------------------------- */
+#define BC_TRAP_UNREACHABLE 1
+#define BC_TRAP_INTEGER_DIVIDE_BY_ZERO 2
+#define BC_TRAP_INTEGER_OVERFLOW 3
+#define BC_TRAP_INVALID_CONVERSION 4
+#define BC_TRAP_OUT_OF_BOUNDS_MEMORY 5
+#define BC_TRAP_OUT_OF_BOUNDS_TABLE 6
+#define BC_TRAP_INDIRECT_CALL_TYPE_MISMATCH 7
+#define BC_TRAP_UNINITIALIZED_ELEMENT 8
+#define BC_TRAP_STACK_EXHAUSTED 9
+/* The host asked for something the image does not have: a fault of the host's, kept apart from the tenant's traps. */
+#define BC_TRAP_BAD_REQUEST 64
+
+/* ---- Mailbox ------------------------------------------------------------------------------------------------- */
+#define BC_OP_INIT 0
+#define BC_OP_CALL 1
+/* One slot holds one WebAssembly value of any type, v128 included. */
+#define BC_SLOT_BYTES 16
+#define BC_MAILBOX_HEADER_BYTES 128
+#define BC_MAILBOX_OP 0
+#define BC_MAILBOX_FUNCTION 4
+#define BC_MAILBOX_GROW_PAGES 8
+#define BC_MAILBOX_GROW_RESULT 16
+#define BC_MAILBOX_LINEAR_BYTES 24
+#define BC_MAILBOX_BOOT_TSC 32
+/* Stages of a staged boot, in order; indexes of mailbox.boot_tsc. */
+#define BC_STAGE_REAL_MODE 0
+#define BC_STAGE_PROTECTED_MODE 1
+#define BC_STAGE_LONG_MODE 2
+#define BC_STAGE_PAGE_TABLES 3
+#define BC_STAGE_DESCRIPTOR_TABLES 4
+#define BC_STAGE_RING3 5
+#define BC_STAGE_INIT 6
+#define BC_STAGE_COUNT 7
+
+/* ---- Image header: at BC_TABLES_GPA, filled in by the linker, read by the loader, which checks every field ------- */
+#define BC_HEADER_MAGIC 0x6c6c656365726162
+#define BC_HEADER_BYTES 128
+/* Byte offsets of its 64-bit fields; addresses are guest virtual unless they say GPA. */
+#define BC_HEADER_ABI_VERSION 8
+#define BC_HEADER_BOOT_ENTRY 16
+#define BC_HEADER_CALL_ENTRY 24
+#define BC_HEADER_SYSCALL_ENTRY 32
+#define BC_HEADER_MAILBOX 40
+#define BC_HEADER_MAILBOX_BYTES 48
+#define BC_HEADER_EXCEPTION_STACKS 56
+#define BC_HEADER_BOOT_PML4_GPA 64
+#define BC_HEADER_RUN_PML4_GPA 72
+#define BC_HEADER_PAGE_TABLES_GPA 80
+#define BC_HEADER_PAGE_TABLES_BYTES 88
+#define BC_HEADER_IDT 96
+#define BC_HEADER_TSS_LIMIT 104
+#define BC_HEADER_STACK_BYTES 112
+/* Program header flag (within PF_MASKOS) of segments that only ring 0 may touch. */
+#define BC_PF_SUPERVISOR 0x100000
+
+/* ---- Image note (ELF note, name "barecell") -------------------------------------------------------------------- */
+#define BC_NOTE_TYPE_MANIFEST 0x42430001
+/* SHA-256 of the whole file, taken with these 32 bytes zero. */
+#define BC_NOTE_TYPE_DIGEST 0x42430002
+
+/* What the image needs of the processor beyond x86-64-v2 (bits of the manifest's cpuFeatures). */
+#define BC_CPU_AVX 1
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+typedef union bc_slot {
+  uint32_t u32;
+  uint64_t u64;
+  float f32;
+  double f64;
+  uint8_t bytes[BC_SLOT_BYTES];
+} bc_slot;
+
+typedef struct bc_mailbox {
+  uint32_t op;                        /* IN  BC_OP_* */
+  uint32_t function;                  /* IN  index into the image's exported functions */
+  uint64_t grow_pages;                /* OUT WebAssembly pages that memory.grow asks for */
+  uint64_t grow_result;               /* IN  pages before growth, or 2^64-1 when refused */
+  uint64_t linear_bytes;              /* IN  size of linear memory 0 at boot */
+  uint64_t boot_tsc[BC_STAGE_COUNT];  /* OUT time stamps of the boot stages; the low 32 bits count */
+  uint8_t reserved[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_BOOT_TSC - 8 * BC_STAGE_COUNT];
+  bc_slot slots[];                    /* both: arguments before, results after */
+} bc_mailbox;
+
+#if defined(__cplusplus)
+#define BC_CONTRACT(condition) static_assert(condition, #condition)
+#else
+#define BC_CONTRACT(condition) _Static_assert(condition, #condition)
+#endif
+BC_CONTRACT(sizeof(bc_slot) == BC_SLOT_BYTES);
+BC_CONTRACT(sizeof(bc_mailbox) == BC_MAILBOX_HEADER_BYTES);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, function) == BC_MAILBOX_FUNCTION);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_pages) == BC_MAILBOX_GROW_PAGES);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_result) == BC_MAILBOX_GROW_RESULT);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, linear_bytes) == BC_MAILBOX_LINEAR_BYTES);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_tsc) == BC_MAILBOX_BOOT_TSC);
+#endif /* __ASSEMBLER__ */
+
+#endif

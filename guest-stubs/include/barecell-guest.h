@@ -1,0 +1,21 @@
+/* What the generated glue of an image and the runtime share. */
+#ifndef BARECELL_GUEST_H
+#define BARECELL_GUEST_H
+
+#include "abi.h"
+
+extern bc_mailbox bc_mailbox_page;
+
+/* Leaves the VM through a port. The memory clobber orders it against every access to the mailbox and to linear memory. */
+static inline void bc_out(uint16_t port, uint8_t value) {
+  __asm__ volatile("outb %0, %1" : : "a"(value), "d"(port) : "memory");
+}
+
+/* Made for each image by the compiler (src/compiler/glue.ts). */
+extern void (*const bc_exports[])(bc_slot* slots);
+extern const uint32_t bc_export_count;
+extern const uint32_t bc_table_capacities[];
+extern const uint32_t bc_table_count;
+void bc_instantiate(void);
+
+#endif

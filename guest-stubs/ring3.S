@@ -1,0 +1,38 @@
+/*
+ * The first instructions of ring 3. They are the end of the boot (and note its time stamps) or the start of a call.
+ * The host sets RIP and RSP anew for every entry, so nothing the tenant left in registers matters.
+ */
+#include "abi.h"
+
+        .section .text.bc_ring3, "ax", @progbits
+
+/* From `iretq` of the boot stub, or straight from the host (`boot: "direct"`, with all registers zero). */
+        .globl  bc_ring3_boot
+        .type   bc_ring3_boot, @function
+bc_ring3_boot:
+        .cfi_startproc
+        .cfi_undefined rip              /* the outermost frame: a backtrace ends here */
+        rdtsc
+        leaq    bc_mailbox_page(%rip), %rcx
+        movl    %ebx, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_REAL_MODE(%rcx)
+        movl    %esi, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_PROTECTED_MODE(%rcx)
+        movl    %edi, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_LONG_MODE(%rcx)
+        movl    %r8d, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_PAGE_TABLES(%rcx)
+        movl    %r9d, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_DESCRIPTOR_TABLES(%rcx)
+        movl    %eax, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_RING3(%rcx)
+        call    bc_guest_init
+        ud2
+        .cfi_endproc
+        .size   bc_ring3_boot, . - bc_ring3_boot
+
+        .globl  bc_ring3_call
+        .type   bc_ring3_call, @function
+bc_ring3_call:
+        .cfi_startproc
+        .cfi_undefined rip
+        call    bc_guest_call
+        ud2
+        .cfi_endproc
+        .size   bc_ring3_call, . - bc_ring3_call
+
+        .section .note.GNU-stack, "", @progbits

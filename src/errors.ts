@@ -1,0 +1,303 @@
+/**
+ * The one table of errors. The `BarecellError` class, the types, the CLI's JSON, `docs/errors.md` and the tests are all made from
+ * it, so a code cannot exist in one of them only.
+ */
+
+/** What kind of thing went wrong; decides the exit status of the command line. */
+export type ErrorKind = "usage" | "module" | "image" | "compile" | "host" | "trap" | "limit" | "state" | "internal";
+
+interface ErrorEntry {
+  readonly kind: ErrorKind;
+  /** When it happens, in one sentence. */
+  readonly when: string;
+  /** What to do about it. */
+  readonly cure: string;
+}
+
+export const errorTable = {
+  BARECELL_ARGUMENT_INVALID: {
+    kind: "usage",
+    when: "An argument or option of the API or the command line has the wrong type or value.",
+    cure: "Pass a value of the type the message names.",
+  },
+  BARECELL_EXPORT_NOT_FOUND: {
+    kind: "usage",
+    when: "The image has no exported function of that name.",
+    cure: "Use one of the exports that `barecell inspect` lists.",
+  },
+  BARECELL_FILE_UNREADABLE: {
+    kind: "usage",
+    when: "A file could not be read: it does not exist, is a directory, or may not be read.",
+    cure: "Check the path and its permissions; `cause` holds the system's error.",
+  },
+  BARECELL_FILE_UNWRITABLE: {
+    kind: "host",
+    when: "An output file could not be written.",
+    cure: "Check the path, its permissions and the free space; `cause` holds the system's error.",
+  },
+  BARECELL_MODULE_INVALID: {
+    kind: "module",
+    when: "The input is not a valid WebAssembly module: empty, text, truncated, malformed or failing validation.",
+    cure: "Rebuild the module; the message says at which byte it goes wrong.",
+  },
+  BARECELL_MODULE_UNSUPPORTED: {
+    kind: "module",
+    when: "The module is valid but uses something barecell does not run: a proposal beyond WebAssembly 2.0, an imported memory, table or global, or a component.",
+    cure: "Build the module without the feature that the message names.",
+  },
+  BARECELL_MODULE_TOO_LARGE: {
+    kind: "limit",
+    when: "The module's file is larger than the limit of the compiler.",
+    cure: "Raise `maxModuleBytes`, or build a smaller module.",
+  },
+  BARECELL_MEMORY_LIMIT: {
+    kind: "limit",
+    when: "The module declares more linear memory than the limit allows.",
+    cure: "Raise `maxMemoryBytes` (`--max-memory`), or build the module with less initial memory.",
+  },
+  BARECELL_COMPILER_MISSING: {
+    kind: "host",
+    when: "No C compiler was found, or a header that the module needs is not installed.",
+    cure: "Install the package that the message names, or name a compiler in the environment variable CC.",
+  },
+  BARECELL_COMPILE_FAILED: {
+    kind: "compile",
+    when: "wasm2c, the C compiler or the linker failed, or was killed.",
+    cure: "See the message for the tool's own words; `cause` holds its output.",
+  },
+  BARECELL_COMPILE_LIMIT: {
+    kind: "limit",
+    when: "Compiling took more time, memory or output than its limit.",
+    cure: "Raise `compileTimeoutMs`, `compileMemoryBytes` or `compileOutputBytes`, or build a smaller module.",
+  },
+  BARECELL_IMAGE_INVALID: {
+    kind: "image",
+    when: "The file is not an image, or is truncated or altered.",
+    cure: "Compile the module again.",
+  },
+  BARECELL_IMAGE_VERSION: {
+    kind: "image",
+    when: "The image was made for another version of barecell's ABI.",
+    cure: "Compile the module again with this version.",
+  },
+  BARECELL_IMAGE_CPU: {
+    kind: "image",
+    when: "The image needs features that this host's processor, or its KVM, does not offer.",
+    cure: "Compile the module for this machine, with a lower `targetCpu`.",
+  },
+  BARECELL_IMPORT_DENIED: {
+    kind: "usage",
+    when: "The module imports a function that nobody grants, or with another type than the granted one has.",
+    cure: "Grant the import, or boot with `unknownImports: \"trap\"` or `\"default\"`.",
+  },
+  BARECELL_KVM_MISSING: {
+    kind: "host",
+    when: "/dev/kvm does not exist.",
+    cure: "Enable virtualisation in the firmware, load the module kvm_intel or kvm_amd, or give the container the device.",
+  },
+  BARECELL_KVM_PERMISSION: {
+    kind: "host",
+    when: "/dev/kvm exists but may not be opened.",
+    cure: "Add the user to the group `kvm` (`usermod -aG kvm $USER`, then log in again).",
+  },
+  BARECELL_KVM_UNSUITABLE: {
+    kind: "host",
+    when: "KVM lacks a capability that barecell needs, or has another API version.",
+    cure: "Use a Linux kernel of version 5.10 or later.",
+  },
+  BARECELL_KVM_FAILED: {
+    kind: "host",
+    when: "A call to KVM or the kernel failed while making or running a VM.",
+    cure: "See the message for the call and its error; limits on open files, memory or threads are the usual reason.",
+  },
+  BARECELL_ADDON_MISSING: {
+    kind: "host",
+    when: "The native addon could not be loaded.",
+    cure: "Build it with `npm run build:native`; g++, make and cmake are needed.",
+  },
+  BARECELL_TIMEOUT: {
+    kind: "limit",
+    when: "The guest ran longer than its `timeoutMs`.",
+    cure: "Raise `timeoutMs`, or find the endless loop with the backtrace.",
+  },
+  BARECELL_DISPOSED: {
+    kind: "state",
+    when: "The VM was used after `dispose()`.",
+    cure: "Boot a new VM.",
+  },
+  BARECELL_POISONED: {
+    kind: "state",
+    when: "The VM was used after a trap or a kill, which leave its memory as it was in the middle of the call.",
+    cure: "Dispose the VM and boot a new one.",
+  },
+  BARECELL_BUSY: {
+    kind: "state",
+    when: "A call was made while another call of the same VM was running. A VM has one vCPU.",
+    cure: "Await the running call first, or use several VMs.",
+  },
+  BARECELL_GUEST_EXIT: {
+    kind: "state",
+    when: "The guest ended itself with `proc_exit` during a call; `exitCode` holds the status.",
+    cure: "Expected of WASI commands; use `vm.start()` to take the exit status as a value.",
+  },
+  BARECELL_GUEST_PROTOCOL: {
+    kind: "trap",
+    when: "The guest left the VM in a way compiled code never does: an unknown port, a wrong width, an input port or a bare address.",
+    cure: "The image does not hold what the compiler made, or the guest is hostile. Dispose the VM.",
+  },
+  BARECELL_OUTPUT_LIMIT: {
+    kind: "limit",
+    when: "The guest wrote more captured output than `maxOutputBytes`.",
+    cure: "Raise the limit, or let the guest write to a file descriptor instead.",
+  },
+  BARECELL_TRAP_UNREACHABLE: {
+    kind: "trap",
+    when: "The guest executed `unreachable`, as compilers emit for `abort`, panics and failed assertions.",
+    cure: "See the backtrace for the function.",
+  },
+  BARECELL_TRAP_INTEGER_DIVIDE_BY_ZERO: {
+    kind: "trap",
+    when: "An integer was divided by zero.",
+    cure: "See the backtrace for the function.",
+  },
+  BARECELL_TRAP_INTEGER_OVERFLOW: {
+    kind: "trap",
+    when: "A signed division overflowed, or a floating-point number was too large for the integer type.",
+    cure: "See the backtrace for the function.",
+  },
+  BARECELL_TRAP_INVALID_CONVERSION: {
+    kind: "trap",
+    when: "A NaN was converted to an integer.",
+    cure: "See the backtrace for the function.",
+  },
+  BARECELL_TRAP_OUT_OF_BOUNDS_MEMORY: {
+    kind: "trap",
+    when: "The guest accessed linear memory past its end.",
+    cure: "See the backtrace for the function; the message has the address.",
+  },
+  BARECELL_TRAP_OUT_OF_BOUNDS_TABLE: {
+    kind: "trap",
+    when: "The guest used a table index past the table's end.",
+    cure: "See the backtrace for the function.",
+  },
+  BARECELL_TRAP_UNINITIALIZED_ELEMENT: {
+    kind: "trap",
+    when: "An indirect call went to an empty table element.",
+    cure: "See the backtrace for the function.",
+  },
+  BARECELL_TRAP_INDIRECT_CALL_TYPE_MISMATCH: {
+    kind: "trap",
+    when: "An indirect call went to a function of another type.",
+    cure: "See the backtrace for the function.",
+  },
+  BARECELL_TRAP_STACK_EXHAUSTED: {
+    kind: "trap",
+    when: "The guest's stack ran into the unmapped hole below it.",
+    cure: "Compile with a larger `stackBytes` (`--stack-size`), or find the recursion with the backtrace.",
+  },
+  BARECELL_TRAP_IMPORT_DENIED: {
+    kind: "trap",
+    when: "The guest called an import that was not granted, whose port is closed (`unknownImports: \"trap\"`).",
+    cure: "Grant the import that the message names.",
+  },
+  BARECELL_TRAP_PORT_DENIED: {
+    kind: "trap",
+    when: "The guest executed an `in` or `out` on a port that belongs to no import.",
+    cure: "Compiled code never does this; the guest is hostile or corrupt.",
+  },
+  BARECELL_TRAP_PRIVILEGED_INSTRUCTION: {
+    kind: "trap",
+    when: "The guest executed an instruction that only ring 0 may execute.",
+    cure: "Compiled code never does this; the guest is hostile or corrupt.",
+  },
+  BARECELL_TRAP_NON_CANONICAL_ADDRESS: {
+    kind: "trap",
+    when: "The guest used an address that no page table can map.",
+    cure: "Compiled code never does this; the guest is hostile or corrupt.",
+  },
+  BARECELL_TRAP_ACCESS_DENIED: {
+    kind: "trap",
+    when: "The guest touched memory outside its linear memory and stack, or wrote to code, or executed data.",
+    cure: "Compiled code never does this; the guest is hostile or corrupt.",
+  },
+  BARECELL_TRAP_ILLEGAL_INSTRUCTION: {
+    kind: "trap",
+    when: "The processor did not accept an instruction.",
+    cure: "Compile for an older `targetCpu`; otherwise the guest is hostile or corrupt.",
+  },
+  BARECELL_TRAP_CPU_EXCEPTION: {
+    kind: "trap",
+    when: "The guest raised another processor exception; the message names its vector.",
+    cure: "Compiled code never does this; the guest is hostile or corrupt.",
+  },
+  BARECELL_INTERNAL: {
+    kind: "internal",
+    when: "Something happened that barecell holds impossible.",
+    cure: "Please report it with the message and the steps.",
+  },
+} as const satisfies Record<string, ErrorEntry>;
+
+/** Every code a `BarecellError` can have. */
+export type ErrorCode = keyof typeof errorTable;
+
+/** One level of a guest's call stack at a trap, innermost first. */
+export interface GuestFrame {
+  /** Name of the WebAssembly function, or of barecell's own guest code. */
+  readonly name: string;
+  /** Index in the module's function index space; undefined for barecell's own guest code. */
+  readonly functionIndex?: number;
+  /** Guest-virtual address, hexadecimal with `0x`. */
+  readonly address: string;
+}
+
+export interface BarecellErrorDetails {
+  readonly cause?: unknown;
+  readonly backtrace?: readonly GuestFrame[];
+  readonly exitCode?: number;
+}
+
+/** The only error class that barecell throws. Tell errors apart by `code`, never by message. */
+export class BarecellError extends Error {
+  override readonly name = "BarecellError";
+  readonly code: ErrorCode;
+  /** The guest's call stack, innermost first; empty where no guest was running. */
+  readonly backtrace: readonly GuestFrame[];
+  /** Exit status, only with `BARECELL_GUEST_EXIT`. */
+  readonly exitCode: number | undefined;
+
+  constructor(code: ErrorCode, message: string, details: BarecellErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.backtrace = details.backtrace ?? [];
+    this.exitCode = details.exitCode;
+  }
+
+  /** What to do about it, from the error table. */
+  get cure(): string {
+    return errorTable[this.code].cure;
+  }
+
+  get kind(): ErrorKind {
+    return errorTable[this.code].kind;
+  }
+
+  /** For logs and the command line: code, message and backtrace, without the host's stack. */
+  toJSON(): { code: ErrorCode; message: string; backtrace: readonly GuestFrame[] } {
+    return { code: this.code, message: this.message, backtrace: this.backtrace };
+  }
+}
+
+export function isBarecellError(error: unknown): error is BarecellError {
+  return error instanceof BarecellError;
+}
+
+/** The system's error code (`"ENOENT"`) of a Node error, or undefined. */
+export function systemErrorCode(error: unknown): string | undefined {
+  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
+  return undefined;
+}
+
+/** A short text for any thrown value. */
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
