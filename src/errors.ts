@@ -4,7 +4,16 @@
  */
 
 /** What kind of thing went wrong; decides the exit status of the command line. */
-export type ErrorKind = "usage" | "module" | "image" | "compile" | "host" | "trap" | "limit" | "state" | "internal";
+export type ErrorKind =
+  | "usage"
+  | "module"
+  | "image"
+  | "compile"
+  | "host"
+  | "trap"
+  | "limit"
+  | "state"
+  | "internal";
 
 interface ErrorEntry {
   readonly kind: ErrorKind;
@@ -88,7 +97,7 @@ export const errorTable = {
   BARECELL_IMPORT_DENIED: {
     kind: "usage",
     when: "The module imports a function that nobody grants, or with another type than the granted one has.",
-    cure: "Grant the import, or boot with `unknownImports: \"trap\"` or `\"default\"`.",
+    cure: 'Grant the import, or boot with `unknownImports: "trap"` or `"default"`.',
   },
   BARECELL_KVM_MISSING: {
     kind: "host",
@@ -197,7 +206,7 @@ export const errorTable = {
   },
   BARECELL_TRAP_IMPORT_DENIED: {
     kind: "trap",
-    when: "The guest called an import that was not granted, whose port is closed (`unknownImports: \"trap\"`).",
+    when: 'The guest called an import that was not granted, whose port is closed (`unknownImports: "trap"`).',
     cure: "Grant the import that the message names.",
   },
   BARECELL_TRAP_PORT_DENIED: {

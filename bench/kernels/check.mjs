@@ -84,7 +84,9 @@ function runnerOfNative(name) {
   const sources = [join(here, "native", "main.c"), join(here, `${name}.c`)];
   execFileSync(process.env.CC ?? "cc", [...cflags, "-o", program, ...sources], { stdio: "inherit" });
   return (n, times) => {
-    const lines = execFileSync(program, [String(n), String(times)], { encoding: "utf8" }).trim().split("\n");
+    const lines = execFileSync(program, [String(n), String(times)], { encoding: "utf8" })
+      .trim()
+      .split("\n");
     const runs = lines.map((line) => line.split(" ").map(Number));
     return best(runs.map(([checksum, nanoseconds]) => ({ checksum, ms: nanoseconds / 1e6 })));
   };
@@ -111,5 +113,7 @@ function best(runs) {
 }
 
 function oneLine(kernel) {
-  return JSON.stringify(kernel).replaceAll(/([{,:])(?=["\d])/g, "$1 ").replace("}", " }");
+  return JSON.stringify(kernel)
+    .replaceAll(/([{,:])(?=["\d])/g, "$1 ")
+    .replace("}", " }");
 }

@@ -20,7 +20,7 @@ export type ImportInfo = { module: string; name: string } & (
 /** `index` counts in the index space of `kind`: imports first. */
 export type ExportInfo = { name: string; kind: ExternalKind; index: number };
 
-/** Undefined are: all of memory if passive, `offset` (unsigned) if it is more than a plain `i32.const`. */
+/** `offset` is unsigned, and undefined unless it is one plain `i32.const`; `memoryIndex` is undefined if passive. */
 export type DataSegment = {
   mode: "active" | "passive";
   memoryIndex: number | undefined;
@@ -70,7 +70,6 @@ export class WasmFormatError extends Error {
 const MAX_ENTRIES = 1_000_000;
 const MAX_PARAMS = 1000;
 const MAX_NAME_BYTES = 100_000;
-/** 4 GiB in pages of 64 KiB (3.2.5). */
 const MAX_PAGES = 65_536;
 const MAX_U32 = 0xffff_ffff;
 
@@ -78,11 +77,9 @@ const MAX_U32 = 0xffff_ffff;
 const NUMBER_TYPES: readonly ValueType[] = ["i32", "i64", "f32", "f64", "v128"];
 const REFERENCE_TYPES: readonly ReferenceType[] = ["funcref", "externref"];
 const KINDS: readonly ExternalKind[] = ["func", "table", "memory", "global"];
-/** 5.5.2. */
 const SECTIONS =
   "custom,type,import,function,table,memory,global,export,start,element,code,data,data count".split(",");
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
 const hex = (byte: number): string => byte.toString(16).padStart(2, "0");
 
 /** Which later proposal has this type byte. */
@@ -241,10 +238,7 @@ class Cursor {
 /** What is needed while reading, and not after. */
 type State = { bodies: number; dataCount: number | undefined; names: Cursor | undefined };
 
-function added<T>(list: T[], item: T): T {
-  list.push(item);
-  return item;
-}
+const added = <T>(list: T[], item: T): T => list[list.push(item) - 1] as T;
 
 function readType(c: Cursor, m: ModuleInfo): void {
   const form = c.byte();
@@ -339,8 +333,7 @@ function checkPreamble(bytes: Uint8Array): void {
   const fail = (message: string, at: number): never => new Cursor(bytes, 0, 0, "").fail(message, at);
   if (bytes.length === 0) fail("the file is empty", 0);
   if ([0x00, 0x61, 0x73, 0x6d].some((byte, i) => i < bytes.length && bytes[i] !== byte)) {
-    // Before the first parenthesis text may have a byte order mark, blanks and comments. Each step of the pattern
-    // starts with a character that tells it from the others, so it never backtracks far.
+    // Text starts with blanks and comments. Each step of the pattern has its own first character: no backtracking.
     const head = new TextDecoder().decode(bytes.subarray(0, 4096));
     const text = /^(?:\s|;;.*\n|\(;(?:[^;]|;(?!\)))*;\))*\(\s*(?:module|component|type|import|func|memory)\b/;
     if (text.test(head)) fail("this is WebAssembly text (.wat), not binary; convert it with wat2wasm", 0);
@@ -356,9 +349,8 @@ function checkPreamble(bytes: Uint8Array): void {
 }
 
 /**
- * Decodes a WebAssembly 2.0 core module. Nothing in it is trusted; time and memory are linear in its size.
+ * Decodes `bytes`, a whole file: a WebAssembly 2.0 core module. Nothing in it is trusted; time and memory are linear.
  *
- * @param bytes the whole file
  * @throws {WasmFormatError} naming what is wrong, where, and the proposal if the module needs a later one
  */
 export function readModule(bytes: Uint8Array): ModuleInfo {

@@ -167,7 +167,7 @@ async function main() {
   } finally {
     keep &&= fs.existsSync(consoleLog) && fs.statSync(consoleLog).size > 0;
     if (keep) {
-      say(`its last messages (all of them: ${consoleLog}):\n${fs.readFileSync(consoleLog, "utf8").trimEnd().split("\n").slice(-15).join("\n")}`);
+      say(`its last messages (all of them: ${consoleLog}):\n${fs.readFileSync(consoleLog, "utf8").trimEnd().split("\n").slice(-40).join("\n")}`);
     } else {
       fs.rmSync(folder, { recursive: true, force: true });
     }

@@ -2,7 +2,7 @@
 # sends output and exit status through three virtio ports:
 #   /dev/vport?p1  the command's standard output, then the end mark
 #   /dev/vport?p2  its standard error, then the end mark
-#   /dev/vport?p3  control: "ready", "fail REASON" or "exit STATUS", one a line
+#   /dev/vport?p3  control, by lines: "started", "ready UPTIME", then "exit STATUS"; or "fail REASON"
 
 here=/run/barecell-svm
 cd $here || exit 1
@@ -27,19 +27,21 @@ stop() {
   while :; do sleep 60; done
 }
 
-# When the host's side of the control port closes, run.mjs is gone (killed, perhaps): an orphan must not run on.
+# An orphan must not run on when run.mjs is gone (killed, perhaps). A port whose host side is closed reads as at its end.
+# But so does one that the host side has not reached yet, and only a write waits for it: hence the write first.
+{ sleep 30; [ -e connected ] || poweroff -f; } 3>&- 4>&- 5>&- &
+echo started >&5
+: >connected
 { cat <&5 >/dev/null 5>&-; poweroff -f; } 3>&- 4>&- &
 
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o gid=5,mode=620 devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
-for link in fd stdin:fd/0 stdout:fd/1 stderr:fd/2; do
-  name=${link%%:*}
-  target=${link#*:}
-  [ "$name" = "$target" ] && target=
-  ln -sfn "/proc/self/${target:-fd}" "/dev/$name"
-done
+ln -sfn /proc/self/fd /dev/fd
+ln -sf /proc/self/fd/0 /dev/stdin
+ln -sf /proc/self/fd/1 /dev/stdout
+ln -sf /proc/self/fd/2 /dev/stderr
 hostname barecell-svm
 ip link set lo up
 ulimit -n 65536

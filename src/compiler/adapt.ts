@@ -1,0 +1,138 @@
+/**
+ * Adapts wasm2c's output to barecell's guest. Each change replaces a known piece of text that must be there exactly once; if it is
+ * not, this is another wabt than the one we know, and compiling stops rather than produce code without one of the changes.
+ */
+import { BarecellError } from "../errors.ts";
+
+interface Change {
+  readonly why: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+const CHANGES: readonly Change[] = [
+  {
+    why: "linear memory 0 sits at address 0, so an address is the pointer: no base to load, no bounds to check",
+    from: "#define MEM_ADDR_MEMOP(mem, addr, n) MEM_ADDR(mem, addr, n)\n",
+    to: "#define MEM_ADDR_MEMOP(mem, addr, n) ((u8*)(uintptr_t)(addr))\n",
+  },
+  {
+    why: "a load whose result is unused must still happen, but a float need not go through an integer register for it",
+    from: '#else\n#define FORCE_READ_FLOAT(var) __asm__("" ::"r"(var));\n',
+    to: '#else\n#define FORCE_READ_FLOAT(var) __asm__("" ::"x"(var));\n',
+  },
+  {
+    why: "a range check on a table is another trap than one on a memory",
+    from: `    uint64_t res;                                  \\
+    if (UNLIKELY(add_overflow(offset, len, &res))) \\
+      TRAP(OOB);                                   \\
+    if (UNLIKELY(res > (mem)->size))               \\
+      TRAP(OOB);                                   \\
+`,
+    to: `    uint64_t res;                                  \\
+    if (UNLIKELY(add_overflow(offset, len, &res) || res > (mem)->size)) \\
+      wasm_rt_trap(_Generic((mem), wasm_rt_memory_t*: WASM_RT_TRAP_OOB, const wasm_rt_memory_t*: WASM_RT_TRAP_OOB, default: WASM_RT_TRAP_OOB_TABLE)); \\
+`,
+  },
+  {
+    why: "an index past the table, an empty element and a wrong type are three traps; a null element has no type, so one compare finds both",
+    from: `  (LIKELY((x) < table.size && table.data[x].func &&      \\
+          func_types_eq(ft, table.data[x].func_type)) || \\
+   TRAP(CALL_INDIRECT))
+`,
+    to: `  ((LIKELY((x) < table.size) || TRAP(OOB_TABLE)),        \\
+   (LIKELY(func_types_eq(ft, table.data[x].func_type)) || \\
+    (table.data[x].func ? TRAP(CALL_INDIRECT) : TRAP(UNINITIALIZED))))
+`,
+  },
+  {
+    why: "table.get past the end is a table's trap",
+    from: `    if (UNLIKELY(i >= table->size))                   \\
+      TRAP(OOB);                                      \\
+    return table->data[i];`,
+    to: `    if (UNLIKELY(i >= table->size))                   \\
+      TRAP(OOB_TABLE);                                \\
+    return table->data[i];`,
+  },
+  {
+    why: "table.set past the end is a table's trap",
+    from: `    if (UNLIKELY(i >= table->size))                                          \\
+      TRAP(OOB);                                                             \\
+    table->data[i] = val;`,
+    to: `    if (UNLIKELY(i >= table->size))                                          \\
+      TRAP(OOB_TABLE);                                                       \\
+    table->data[i] = val;`,
+  },
+  {
+    why: "table.init past the segment is a table's trap",
+    from: `                                      void* module_instance) {
+  if (UNLIKELY(src_addr + (uint64_t)n > src_size))
+    TRAP(OOB);`,
+    to: `                                      void* module_instance) {
+  if (UNLIKELY(src_addr + (uint64_t)n > src_size))
+    TRAP(OOB_TABLE);`,
+  },
+  {
+    why: "table.init past the segment is a table's trap, for externref as well",
+    from: `                                        u32 n) {
+  if (UNLIKELY(src_addr + (uint64_t)n > src_size))
+    TRAP(OOB);
+  RANGE_CHECK(dest, dest_addr, n);
+  for (u32 i = 0; i < n; i++) {
+    dest->data[dest_addr + i] = wasm_rt_externref_null_value;`,
+    to: `                                        u32 n) {
+  if (UNLIKELY(src_addr + (uint64_t)n > src_size))
+    TRAP(OOB_TABLE);
+  RANGE_CHECK(dest, dest_addr, n);
+  for (u32 i = 0; i < n; i++) {
+    dest->data[dest_addr + i] = wasm_rt_externref_null_value;`,
+  },
+];
+
+/** Active data segments that are already in the image's initial memory need not be copied again at every boot. */
+const LOAD_DATA: Change = {
+  why: "active data segments are in the image as initial pages",
+  from: `#define LOAD_DATA(m, o, i, s)            \\
+  do {                                   \\
+    RANGE_CHECK((&m), o, s);             \\
+    load_data(MEM_ADDR(&m, o, s), i, s); \\
+  } while (0)
+`,
+  to: `#define LOAD_DATA(m, o, i, s)            \\
+  do {                                   \\
+    RANGE_CHECK((&m), o, s);             \\
+    load_data(MEM_ADDR(&m, o, s), i, s); \\
+  } while (0)
+#define LOAD_DATA_AT_START(m, o, i, s) ((void)0)
+`,
+};
+
+/**
+ * @param generated C source as wasm2c wrote it
+ * @param dataInImage whether all active data segments were placed into the image's initial memory
+ */
+export function adaptGeneratedCode(generated: string, dataInImage: boolean): string {
+  let text = generated;
+  for (const change of dataInImage ? [...CHANGES, LOAD_DATA] : CHANGES) text = applyOnce(text, change);
+  if (!dataInImage) return text;
+  // `memory.init` uses LOAD_DATA too, inside a function that stands before this one; only the start-up copy goes away.
+  const start = text.indexOf("\nstatic void init_memories(");
+  if (start < 0) return text;
+  const end = text.indexOf("\n}\n", start);
+  return (
+    text.slice(0, start) +
+    text.slice(start, end).replaceAll("  LOAD_DATA(", "  LOAD_DATA_AT_START(") +
+    text.slice(end)
+  );
+}
+
+function applyOnce(text: string, change: Change): string {
+  const at = text.indexOf(change.from);
+  if (at < 0 || text.indexOf(change.from, at + 1) >= 0) {
+    throw new BarecellError(
+      "BARECELL_COMPILE_FAILED",
+      `the installed version of the npm package wabt is not the one barecell knows (1.0.39): its output lacks the place where ${change.why}`,
+    );
+  }
+  return text.slice(0, at) + change.to + text.slice(at + change.from.length);
+}

@@ -1,0 +1,105 @@
+/**
+ * Rewrites a module so that no name in it is the tenant's: wasm2c writes names into C source text, and a name is hostile input.
+ * Exports become `e0`, `e1`, …; imports `h`.`i0`, `i1`, …; functions get a name of harmless characters that ends in their index,
+ * so that a symbol in the image leads back to its function without guessing. All other sections stay as they are; custom
+ * sections are dropped.
+ */
+import type { ExternalKind, ModuleInfo } from "./wasm-reader.ts";
+
+export const IMPORT_MODULE = "h";
+export const importName = (index: number): string => `i${index}`;
+export const exportName = (index: number): string => `e${index}`;
+
+const SECTION_CUSTOM = 0;
+const SECTION_IMPORT = 2;
+const SECTION_EXPORT = 7;
+const KIND_BYTE: Record<ExternalKind, number> = { func: 0, table: 1, memory: 2, global: 3 };
+
+/** Characters of a function's name that are kept for readers of symbol tables; the index makes it unique. */
+export function symbolName(name: string | undefined, index: number): string {
+  const kept = (name ?? "").replace(/[^A-Za-z0-9]+/g, "_").slice(0, 100);
+  return `${kept === "" ? "" : `${kept}_`}f${index}`;
+}
+
+/** Unsigned LEB128 (WebAssembly 5.2.2). */
+function leb(value: number): number[] {
+  const out: number[] = [];
+  let rest = value >>> 0;
+  do {
+    const low = rest & 0x7f;
+    rest >>>= 7;
+    out.push(rest === 0 ? low : low | 0x80);
+  } while (rest !== 0);
+  return out;
+}
+
+const ascii = (text: string): number[] => [...leb(text.length), ...Buffer.from(text, "latin1")];
+
+function section(id: number, body: number[]): Uint8Array {
+  return Uint8Array.from([id, ...leb(body.length), ...body]);
+}
+
+function readLeb(bytes: Uint8Array, at: number): { value: number; next: number } {
+  let value = 0;
+  let shift = 0;
+  let next = at;
+  for (;;) {
+    const byte = bytes[next++];
+    if (byte === undefined) throw new RangeError("truncated section size in a module that was validated");
+    value += (byte & 0x7f) * 2 ** shift;
+    if (byte < 0x80) return { value, next };
+    shift += 7;
+  }
+}
+
+/**
+ * @param bytes the module, already validated and read into `info`
+ * @returns the same module under harmless names
+ */
+export function canonicalModule(bytes: Uint8Array, info: ModuleInfo): Uint8Array {
+  const parts: Uint8Array[] = [bytes.subarray(0, 8)];
+  let at = 8;
+  while (at < bytes.length) {
+    const id = bytes[at] as number;
+    const size = readLeb(bytes, at + 1);
+    const end = size.next + size.value;
+    if (id === SECTION_IMPORT) parts.push(importSection(info));
+    else if (id === SECTION_EXPORT) parts.push(exportSection(info));
+    else if (id !== SECTION_CUSTOM) parts.push(bytes.subarray(at, end));
+    at = end;
+  }
+  parts.push(nameSection(info));
+  return Buffer.concat(parts);
+}
+
+function importSection(info: ModuleInfo): Uint8Array {
+  const body = leb(info.imports.length);
+  info.imports.forEach((entry, index) => {
+    // Imported memories, tables and globals are refused before this point.
+    if (entry.kind !== "func") throw new RangeError(`import ${index} is a ${entry.kind}`);
+    body.push(...ascii(IMPORT_MODULE), ...ascii(importName(index)), KIND_BYTE.func, ...leb(entry.typeIndex));
+  });
+  return section(SECTION_IMPORT, body);
+}
+
+function exportSection(info: ModuleInfo): Uint8Array {
+  const body = leb(info.exports.length);
+  info.exports.forEach((entry, index) => {
+    body.push(...ascii(exportName(index)), KIND_BYTE[entry.kind], ...leb(entry.index));
+  });
+  return section(SECTION_EXPORT, body);
+}
+
+/** Custom section "name", subsection 1: function names (WebAssembly appendix 7.4.1). */
+function nameSection(info: ModuleInfo): Uint8Array {
+  const names: number[] = [...leb(info.functions.length)];
+  for (let index = 0; index < info.functions.length; index++) {
+    for (const byte of leb(index)) names.push(byte);
+    for (const byte of ascii(symbolName(info.functionNames.get(index), index))) names.push(byte);
+  }
+  const sized = [1, ...leb(names.length)];
+  return Buffer.concat([
+    Uint8Array.from([SECTION_CUSTOM, ...leb(5 + sized.length + names.length), ...ascii("name"), ...sized]),
+    Uint8Array.from(names),
+  ]);
+}

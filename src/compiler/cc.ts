@@ -1,0 +1,136 @@
+/** Runs the C compiler and the linker over an image's sources. */
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { TargetCpu } from "../image/manifest.ts";
+import type { CheckedCompileOptions } from "./options.ts";
+import { runTool, type ToolLimits } from "./process.ts";
+import { type CCompiler, compilerIncludeFolder } from "./toolchain.ts";
+
+/** The guest's own sources, beside the compiled package. */
+export const STUBS = fileURLToPath(new URL("../../guest-stubs", import.meta.url));
+
+/** Flags of all guest code, each with its reason. They are part of the cache key. */
+export const COMMON_FLAGS: readonly string[] = [
+  "-std=gnu17",
+  "-ffreestanding",
+  "-nostdinc",
+  // Code runs at 12 GiB, out of reach of 32-bit absolute addresses; with PIE all of its own data is reached relative to RIP.
+  "-fPIE",
+  "-fvisibility=hidden",
+  // Backtraces unwind by tables, so that no register is spent on a frame pointer.
+  "-fasynchronous-unwind-tables",
+  "-fomit-frame-pointer",
+  // The guest has no TLS for a canary, no signal frames, no CET; the hole below the stack is wider than any frame.
+  "-fno-stack-protector",
+  "-fcf-protection=none",
+  "-fno-stack-clash-protection",
+];
+
+/** Flags of the module's code: what WebAssembly's semantics ask of a C compiler. */
+export const MODULE_FLAGS: readonly string[] = [
+  // Address 0 is linear memory.
+  "-fno-delete-null-pointer-checks",
+  // Exact floating point: no folding that ignores signaling NaNs, no fused multiply-add.
+  "-frounding-math",
+  "-fsignaling-nans",
+  "-ffp-contract=off",
+  "-fno-math-errno",
+  // Endless recursion has to exhaust the stack, not turn into a loop.
+  "-fno-optimize-sibling-calls",
+  "-w",
+];
+
+export function targetFlags(target: TargetCpu): string[] {
+  return [`-march=${target}`, "-mtune=generic"];
+}
+
+/** What stands in the build folder before the C compiler runs. */
+export interface Sources {
+  readonly moduleC: string;
+  readonly glueC: string;
+  /** Assembler with the note and the initial contents of linear memory. */
+  readonly imageS: string;
+  readonly files: ReadonlyMap<string, string | Uint8Array>;
+  /** What the linker script says about linear memory. */
+  readonly linearScript: { readonly phdrs: string; readonly sections: string };
+  /** Symbols for the linker script. */
+  readonly symbols: ReadonlyMap<string, number>;
+  /** Folder of the SIMDe headers, if the module needs them. */
+  readonly simde: string | undefined;
+}
+
+/** @returns the path of the linked ELF file */
+export async function buildImage(
+  compiler: CCompiler,
+  sources: Sources,
+  folder: string,
+  options: CheckedCompileOptions,
+): Promise<string> {
+  const limits: ToolLimits = {
+    timeoutMs: options.compileTimeoutMs,
+    memoryBytes: options.compileMemoryBytes,
+    fileBytes: options.compileOutputBytes,
+  };
+  const script = (await readFile(join(STUBS, "image.ld"), "utf8"))
+    .replace("@LINEAR_PHDRS@", sources.linearScript.phdrs)
+    .replace("@LINEAR_SECTIONS@", sources.linearScript.sections);
+  await Promise.all([
+    writeFile(join(folder, "image.ld"), script),
+    writeFile(join(folder, "module.c"), sources.moduleC),
+    writeFile(join(folder, "glue.c"), sources.glueC),
+    writeFile(join(folder, "image.S"), sources.imageS),
+    ...[...sources.files].map(([name, content]) => writeFile(join(folder, name), content)),
+  ]);
+  const include = await compilerIncludeFolder(compiler);
+  const shared = [
+    ...COMMON_FLAGS,
+    ...targetFlags(options.targetCpu),
+    "-I",
+    STUBS,
+    "-I",
+    folder,
+    "-isystem",
+    join(STUBS, "include"),
+    "-isystem",
+    include,
+    ...(sources.simde === undefined ? [] : ["-idirafter", sources.simde]),
+    "-c",
+  ];
+  const cc = (...args: string[]) =>
+    runTool("the C compiler", [compiler.path, ...shared, ...args], folder, limits);
+  options.onProgress("compile");
+  await Promise.all([
+    cc(`-O${options.optimize}`, ...MODULE_FLAGS, "module.c"),
+    cc(`-O${options.optimize}`, ...MODULE_FLAGS, "glue.c").then(() =>
+      cc(
+        "-O2",
+        "-fno-builtin",
+        "-fno-tree-loop-distribute-patterns",
+        "-fno-delete-null-pointer-checks",
+        ...["runtime.c", "memory.c", "boot.S", "ring3.S"].map((name) => join(STUBS, name)),
+        "image.S",
+      ),
+    ),
+  ]);
+  options.onProgress("link");
+  const defsym = [...sources.symbols].map(([name, value]) => `-Wl,--defsym,${name}=${value}`);
+  await runTool(
+    "the linker",
+    [
+      compiler.path,
+      "-nostdlib",
+      "-static",
+      "-no-pie",
+      "-Wl,-z,max-page-size=4096,-z,common-page-size=4096,-z,noexecstack,--build-id=none,--no-warn-mismatch",
+      ...defsym,
+      "-Wl,-T,image.ld",
+      ...["boot.o", "ring3.o", "module.o", "glue.o", "runtime.o", "memory.o", "image.o"],
+      "-o",
+      "image.elf",
+    ],
+    folder,
+    limits,
+  );
+  return join(folder, "image.elf");
+}

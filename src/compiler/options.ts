@@ -1,0 +1,99 @@
+/** Options of `compile()`, checked and completed. */
+import { BC_PAGE_SIZE } from "../abi.ts";
+import { BarecellError } from "../errors.ts";
+import { TARGET_CPUS, type TargetCpu } from "../image/manifest.ts";
+
+export interface CompileOptions {
+  /** A name for the module, in messages and in the image. Default: the file's name, or "module". */
+  readonly name?: string;
+  /** Processor level the code may use. Default "x86-64-v2", which every x86-64 server of the last decade has. */
+  readonly targetCpu?: TargetCpu;
+  /** Level of the C compiler. Default 2. */
+  readonly optimize?: 0 | 1 | 2 | 3;
+  /** The guest's stack, bytes; rounded up to whole pages. Default 1 MiB, at most 256 MiB. */
+  readonly stackBytes?: number;
+  /** Most elements that a table without a smaller maximum can grow to. Default 65,536. */
+  readonly maxTableElements?: number;
+  /** Folder of the cache, or false for none. Default `$XDG_CACHE_HOME/barecell` or `~/.cache/barecell`. */
+  readonly cache?: string | false;
+  /** Largest module, bytes. Default 64 MiB. */
+  readonly maxModuleBytes?: number;
+  /** Time for wasm2c, and for the C compiler, milliseconds. Default 300,000. */
+  readonly compileTimeoutMs?: number;
+  /** Address space of a compiler process, bytes. Default 8 GiB. */
+  readonly compileMemoryBytes?: number;
+  /** Largest file that a compiler process may write, bytes. Default 1 GiB. */
+  readonly compileOutputBytes?: number;
+  /** Called when a step begins. */
+  readonly onProgress?: (step: CompileStep) => void;
+}
+
+export type CompileStep = "validate" | "cached" | "translate" | "compile" | "link" | "done";
+
+export interface CheckedCompileOptions {
+  readonly name: string | undefined;
+  readonly targetCpu: TargetCpu;
+  readonly optimize: number;
+  readonly stackBytes: number;
+  readonly maxTableElements: number;
+  readonly cache: string | false | undefined;
+  readonly maxModuleBytes: number;
+  readonly compileTimeoutMs: number;
+  readonly compileMemoryBytes: number;
+  readonly compileOutputBytes: number;
+  readonly onProgress: (step: CompileStep) => void;
+}
+
+const MAX_STACK_BYTES = 256 * 2 ** 20;
+const MIN_STACK_BYTES = 4 * BC_PAGE_SIZE;
+
+/** @throws BARECELL_ARGUMENT_INVALID naming the option */
+export function checkCompileOptions(options: CompileOptions): CheckedCompileOptions {
+  if (typeof options !== "object" || options === null) {
+    throw new BarecellError("BARECELL_ARGUMENT_INVALID", "compile options must be an object");
+  }
+  const targetCpu = options.targetCpu ?? "x86-64-v2";
+  if (!TARGET_CPUS.includes(targetCpu)) {
+    throw new BarecellError(
+      "BARECELL_ARGUMENT_INVALID",
+      `targetCpu must be one of ${TARGET_CPUS.join(", ")}, not '${String(targetCpu)}'`,
+    );
+  }
+  const name = options.name;
+  if (name !== undefined && typeof name !== "string") {
+    throw new BarecellError("BARECELL_ARGUMENT_INVALID", "name must be a string");
+  }
+  const cache = options.cache;
+  if (cache !== undefined && cache !== false && typeof cache !== "string") {
+    throw new BarecellError("BARECELL_ARGUMENT_INVALID", "cache must be a folder's path or false");
+  }
+  const stackBytes = integer("stackBytes", options.stackBytes ?? 2 ** 20, MIN_STACK_BYTES, MAX_STACK_BYTES);
+  return {
+    name,
+    targetCpu,
+    optimize: integer("optimize", options.optimize ?? 2, 0, 3),
+    stackBytes: Math.ceil(stackBytes / BC_PAGE_SIZE) * BC_PAGE_SIZE,
+    maxTableElements: integer("maxTableElements", options.maxTableElements ?? 65_536, 0, 10_000_000),
+    cache,
+    maxModuleBytes: integer("maxModuleBytes", options.maxModuleBytes ?? 64 * 2 ** 20, 1, 2 ** 30),
+    compileTimeoutMs: integer("compileTimeoutMs", options.compileTimeoutMs ?? 300_000, 1, 2 ** 31 - 1),
+    compileMemoryBytes: integer(
+      "compileMemoryBytes",
+      options.compileMemoryBytes ?? 8 * 2 ** 30,
+      2 ** 20,
+      2 ** 50,
+    ),
+    compileOutputBytes: integer("compileOutputBytes", options.compileOutputBytes ?? 2 ** 30, 4096, 2 ** 40),
+    onProgress: options.onProgress ?? (() => {}),
+  };
+}
+
+function integer(name: string, value: number, min: number, max: number): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < min || value > max) {
+    throw new BarecellError(
+      "BARECELL_ARGUMENT_INVALID",
+      `${name} must be a whole number from ${min} to ${max}, not ${String(value)}`,
+    );
+  }
+  return value;
+}

@@ -1,0 +1,78 @@
+/**
+ * Runs npm wabt's wasm2c with a large stack. Started as a child process by wasm2c.ts, never imported.
+ *
+ * The tool is itself WebAssembly with a stack of 64 KiB, which real modules overrun. Its exports allow a larger one: grow its
+ * memory, then allocate a negative amount of stack, which moves the stack pointer up to the new end.
+ */
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname } from "node:path";
+import { compileFunction } from "node:vm";
+
+/** The most that the tool's memory may have (emscripten's own limit), so heap and stack are as far apart as they can be. */
+const MEMORY_BYTES = 2 ** 31 - 65536;
+const STACK_BYTES = 256 * 2 ** 20;
+/** Stands at the end of the stack; heap growing up or stack growing down would overwrite it. */
+const CANARY = 0x5afe57ac;
+
+interface ToolExports {
+  readonly o: WebAssembly.Memory;
+  /** `_emscripten_stack_alloc`. */
+  readonly r: (sizeBytes: number) => number;
+}
+
+type Instantiated = (instance: WebAssembly.Instance) => void;
+
+const toolRequire = createRequire(import.meta.url);
+const script = toolRequire.resolve("wabt/bin/wasm2c");
+const source = readFileSync(script, "utf8").replace(/^#!.*\n/, "");
+
+let memory: WebAssembly.Memory | undefined;
+
+function enlargeStack(exports: ToolExports): void {
+  if (!(exports.o instanceof WebAssembly.Memory) || typeof exports.r !== "function") {
+    throw new Error("this version of the npm package wabt is not the one barecell knows (1.0.39)");
+  }
+  memory = exports.o;
+  memory.grow((MEMORY_BYTES - memory.buffer.byteLength) / 65536);
+  new DataView(memory.buffer).setUint32(MEMORY_BYTES - STACK_BYTES, CANARY);
+  exports.r(exports.r(0) - (MEMORY_BYTES - 64));
+}
+
+const Module = {
+  instantiateWasm(imports: WebAssembly.Imports, done: Instantiated): object {
+    // The script decodes its own binary; it only offers this hook before doing so, hence the detour over `getBinary`.
+    const binary = new WebAssembly.Module(extractBinary(source));
+    const instance = new WebAssembly.Instance(binary, imports);
+    enlargeStack(instance.exports as unknown as ToolExports);
+    done(instance);
+    return {};
+  },
+};
+
+/** The WebAssembly binary stands in the script as a string whose characters are the bytes, inverted and moved out of the way. */
+function extractBinary(text: string): Uint8Array<ArrayBuffer> {
+  const decoder = /function binaryDecode\((\w+)\)\{.*?return \w+\}/s.exec(text);
+  const call = /binaryDecode\((["'])/.exec(text.slice((decoder?.index ?? 0) + (decoder?.[0].length ?? 0)));
+  if (decoder === null || call === null) {
+    throw new Error("this version of the npm package wabt is not the one barecell knows (1.0.39)");
+  }
+  const start = decoder.index + decoder[0].length + call.index + "binaryDecode".length;
+  const quote = call[1] as string;
+  let end = start + 2;
+  while (text[end] !== quote) end += text[end] === "\\" ? 2 : 1;
+  const decode = compileFunction(`${decoder[0]}; return binaryDecode${text.slice(start, end + 2)}`);
+  return decode() as Uint8Array<ArrayBuffer>;
+}
+
+process.on("exit", (code) => {
+  if (code === 0 && memory && new DataView(memory.buffer).getUint32(MEMORY_BYTES - STACK_BYTES) !== CANARY) {
+    process.stderr.write("wasm2c ran out of memory\n");
+    process.exitCode = 70;
+  }
+});
+
+const run = compileFunction(source, ["Module", "require", "module", "exports", "__filename", "__dirname"], {
+  filename: script,
+});
+run(Module, toolRequire, { exports: {} }, {}, script, dirname(script));
