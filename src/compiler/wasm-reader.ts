@@ -291,7 +291,7 @@ function readDataSegment(c: Cursor, m: ModuleInfo): void {
 type ElementReader = (c: Cursor, m: ModuleInfo, state: State) => void;
 /** By section id: what the section holds, the fewest bytes that one takes, and how one is read. */
 const VECTORS: Readonly<Record<number, readonly [string, number, ElementReader]>> = {
-  1: ["types", 3, readType],
+  1: ["types", 2, readType],
   2: ["imports", 4, readImport],
   3: ["functions", 1, (c, m) => m.functions.push(c.index("type", m.types.length))],
   4: ["tables", 3, (c, m) => m.tables.push(c.tableType())],

@@ -14,7 +14,7 @@ export interface Frame {
   readonly cfa: bigint;
 }
 
-/** Memory as it was at the trap. */
+/** Memory as it was at the trap: best from 128 bytes below `rsp`, the red zone, where epilogues leave what they popped. */
 export type StackBytes = { readonly address: bigint; readonly bytes: Uint8Array };
 
 export interface TrapState {
@@ -25,10 +25,8 @@ export interface TrapState {
 }
 
 const RSP = 7;
-/** The return address, and the last column that is tracked: vector registers follow. */
-const RA = 16;
-/** Of remembered states and of an expression's stack; compilers need one and three. */
-const MAX_DEPTH = 64;
+const RA = 16; // The return address, and the last column that is tracked: vector registers follow.
+const MAX_DEPTH = 64; // Of remembered states and of an expression's stack. Compilers need one and three.
 
 const u64 = (value: bigint): bigint => BigInt.asUintN(64, value);
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -38,6 +36,14 @@ const s64 = (value: bigint): bigint => BigInt.asIntN(64, value);
 class Stop extends Error {}
 function stop(): never {
   throw new Stop();
+}
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Stop) return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -85,7 +91,6 @@ class Reader {
   part(length: number): Reader {
     return new Reader(this.view, this.base, this.take(length), this.at);
   }
-  /** A reader of what is left. */
   again(): Reader {
     return new Reader(this.view, this.base, this.at, this.end);
   }
@@ -140,9 +145,8 @@ class Reader {
     else if ((format & 7) === 2) value = this.fixed(2, format > 8);
     else if ((format & 7) === 3) value = this.fixed(4, format > 8);
     else stop();
-    const relation = encoding & 0xf0;
-    if (relation === 0x10) value += address;
-    else if (relation !== 0x00) stop();
+    if ((encoding & 0xf0) === 0x10) value += address;
+    else if ((encoding & 0xf0) !== 0) stop();
     return u64(value);
   }
 }
@@ -159,7 +163,7 @@ const BINARY = new Map<number, (a: bigint, b: bigint) => bigint>([
 
 /** The registers and memory of a frame. Reads outside the dumped stack stop the walk. */
 class Machine {
-  readonly registers: bigint[];
+  registers: bigint[];
   private readonly stack: StackBytes;
   private readonly view: DataView;
 
@@ -269,15 +273,16 @@ function cfaOf(row: Row, machine: Machine): bigint {
 
 /** Turns `machine` into the caller's; returns the return address, or undefined where the stack ends. */
 function leave(machine: Machine, row: Row, cfa: bigint, returnColumn: number): bigint | undefined {
-  const values = row.rules.map((rule): bigint | undefined => {
-    if (rule === undefined) return undefined;
+  const value = (rule: Rule): bigint => {
     if ("register" in rule) return machine.register(rule.register);
-    const value = "offset" in rule ? u64(cfa + rule.offset) : machine.evaluate(rule.expression, [cfa]);
-    return rule.saved ? machine.load(value) : value;
-  });
-  // Without a rule a register is as the caller left it, and `rsp` is the CFA (AMD64 supplement, 3.7).
-  for (let i = 0; i < 16; i++) machine.registers[i] = values[i] ?? (i === RSP ? cfa : machine.register(i));
-  return values[returnColumn];
+    const result = "offset" in rule ? u64(cfa + rule.offset) : machine.evaluate(rule.expression, [cfa]);
+    return rule.saved ? machine.load(result) : result;
+  };
+  const found = Array.from(row.rules, (rule) => rule && attempt(() => value(rule)));
+  // Without a rule a register is as the caller left it, and `rsp` is the CFA (AMD64 supplement, 3.7). The same where
+  // a rule cannot be followed: gcc keeps rules of registers that were restored already, of memory below `rsp`.
+  machine.registers = machine.registers.map((old, i) => found[i] ?? (i === RSP ? cfa : old));
+  return found[returnColumn];
 }
 
 export class Unwinder {
@@ -330,7 +335,7 @@ export class Unwinder {
       else high = middle;
     }
     const fde = this.sorted[low - 1];
-    return fde !== undefined && pc < fde.end ? fde : undefined;
+    return fde && pc < fde.end ? fde : undefined;
   }
 
   /** All FDEs by address. An entry that is broken is left out; after a broken length nothing can be found. */
@@ -341,12 +346,9 @@ export class Unwinder {
     while (section.end - section.at >= 4) {
       const length = section.u32();
       if (length > section.end - section.at) break;
-      try {
-        const fde = length === 0 ? undefined : this.readFde(section.part(length), cies);
-        if (fde !== undefined && fde.start < fde.end) fdes.push(fde);
-      } catch (error) {
-        if (!(error instanceof Stop)) throw error;
-      }
+      const entry = section.part(length);
+      const fde = length === 0 ? undefined : attempt(() => this.readFde(entry, cies));
+      if (fde !== undefined && fde.start < fde.end) fdes.push(fde);
     }
     return fdes.sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
   }

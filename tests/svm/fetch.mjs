@@ -7,13 +7,18 @@ import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { Apt } from "./apt.mjs";
 import { CannotRunError } from "./errors.mjs";
 import { resolveModules } from "./modules.mjs";
+import { lastLine, message, run, which } from "./tools.mjs";
 
 const QEMU = "qemu-system-x86_64";
 const QEMU_PACKAGE = "qemu-system-x86";
 const KERNEL_METAPACKAGE = "linux-image-amd64";
+/** The package behind it, such as linux-image-6.1.0-1-amd64; also of its file. */
+const KERNEL_PACKAGE = /^linux-image-.+-amd64(_|$)/;
 const BUSYBOX_PACKAGE = "busybox-static";
+const BUSYBOX = /^busybox-static_/;
 
 /**
  * Modules the machine asks for by name; what they depend on is added by modules.mjs.
@@ -27,6 +32,13 @@ export const MODULES = Object.freeze([
   "overlay", // … made writable, without writing to them
   "kvm_amd", // what all this is for
 ]);
+
+/** First bytes of compressed data, and the tool that unpacks it. @type {readonly [string, string][]} */
+const DECOMPRESSORS = [
+  ["fd377a58", "xz"],
+  ["28b52ffd", "zstd"],
+  ["1f8b", "gzip"],
+];
 
 /** Raised when the layout of the cache changes. */
 const CACHE_FORMAT = 1;
@@ -51,7 +63,7 @@ export function ensureParts({ log, env = process.env }) {
       "run it on x86-64 Linux",
     );
   }
-  const qemu = ensureQemu(log, env);
+  const qemu = which(QEMU, env) ?? new Apt(log, env).install(QEMU_PACKAGE, QEMU);
   const cache = cacheFolder(env);
   const found = readCache(cache.current) ?? fillCache(cache, log, env);
   return { qemu, ...found };
@@ -60,8 +72,8 @@ export function ensureParts({ log, env = process.env }) {
 /** @param {NodeJS.ProcessEnv} env */
 function cacheFolder(env) {
   // A relative XDG_CACHE_HOME is invalid by the XDG specification, and to be ignored.
-  const xdg = env.XDG_CACHE_HOME;
-  const base = xdg && path.isAbsolute(xdg) ? xdg : path.join(env.HOME || os.homedir(), ".cache");
+  const xdg = env["XDG_CACHE_HOME"];
+  const base = xdg && path.isAbsolute(xdg) ? xdg : path.join(env["HOME"] || os.homedir(), ".cache");
   const root = path.join(base, "barecell-svm");
   return {
     debs: path.join(root, "debs"),
@@ -105,11 +117,18 @@ function fillCache(cache, log, env) {
     fs.mkdirSync(parent, { recursive: true });
     work = fs.mkdtempSync(path.join(parent, "filling-"));
   } catch (error) {
-    throw new CannotRunError(`no cache can be made in ${parent} (${message(error)})`, "set XDG_CACHE_HOME to a folder you can write to");
+    throw new CannotRunError(
+      `no cache can be made in ${parent} (${message(error)})`,
+      "set XDG_CACHE_HOME to a folder you can write to",
+    );
   }
   try {
-    const kernelDeb = findDeb(cache.debs, /^linux-image-.*-amd64_.*\.deb$/) ?? download(kernelPackage(log, env), work, log, env);
-    const busyboxDeb = findDeb(cache.debs, /^busybox-static_.*\.deb$/) ?? download(BUSYBOX_PACKAGE, work, log, env);
+    const apt = new Apt(log, env);
+    const options = { folder: work, cure: byFile(cache.debs) };
+    const kernelDeb =
+      findDeb(cache.debs, KERNEL_PACKAGE) ??
+      apt.download(KERNEL_METAPACKAGE, { ...options, behind: KERNEL_PACKAGE });
+    const busyboxDeb = findDeb(cache.debs, BUSYBOX) ?? apt.download(BUSYBOX_PACKAGE, options);
     const tree = path.join(work, "tree");
     unpack(kernelDeb, tree, env);
     unpack(busyboxDeb, tree, env);
@@ -125,17 +144,22 @@ function fillCache(cache, log, env) {
     }
   } catch (error) {
     if (error instanceof CannotRunError) throw error;
-    throw new CannotRunError(`the kernel could not be prepared (${message(error)})`, `see that ${parent} is writable and has 600 MiB free`, { cause: error });
+    throw new CannotRunError(
+      `the kernel could not be prepared (${message(error)})`,
+      `see that ${parent} is writable and has 600 MiB free`,
+      { cause: error },
+    );
   } finally {
     fs.rmSync(work, { recursive: true, force: true });
   }
   const filled = readCache(cache.current);
-  if (filled === undefined) throw new CannotRunError(`the cache in ${cache.current} vanished while it was filled`, "run again");
+  if (filled === undefined)
+    throw new CannotRunError(`the cache in ${cache.current} vanished while it was filled`, "run again");
   return filled;
 }
 
 /**
- * Copies kernel, modules and busybox out of the unpacked packages: about 80 MB instead of 400.
+ * Copies kernel, modules and busybox out of the unpacked packages: about 70 MB instead of 400.
  * @param {string} tree
  * @param {string} ready
  * @param {NodeJS.ProcessEnv} env
@@ -146,7 +170,9 @@ function keepWhatIsNeeded(tree, ready, env) {
   if (image === undefined) throw new Error("the kernel package holds no boot/vmlinuz-*");
   const release = image.slice("vmlinuz-".length);
   // With merged /usr the modules are under /usr/lib.
-  const lib = [path.join(tree, "lib/modules", release), path.join(tree, "usr/lib/modules", release)].find((dir) => fs.existsSync(dir));
+  const lib = [path.join(tree, "lib/modules", release), path.join(tree, "usr/lib/modules", release)].find(
+    (dir) => fs.existsSync(dir),
+  );
   if (lib === undefined) throw new Error(`the kernel package holds no modules for ${release}`);
 
   const plain = decompressKernel(path.join(boot, image), env);
@@ -159,11 +185,16 @@ function keepWhatIsNeeded(tree, ready, env) {
     return file;
   });
 
-  const busybox = ["bin/busybox", "usr/bin/busybox"].map((file) => path.join(tree, file)).find((file) => fs.existsSync(file));
+  const busybox = ["bin/busybox", "usr/bin/busybox"]
+    .map((file) => path.join(tree, file))
+    .find((file) => fs.existsSync(file));
   if (busybox === undefined) throw new Error("the busybox package holds no bin/busybox");
   fs.copyFileSync(busybox, path.join(ready, "busybox"));
   fs.chmodSync(path.join(ready, "busybox"), 0o755);
-  fs.writeFileSync(path.join(ready, "manifest.json"), `${JSON.stringify({ release, kernel, modules }, null, 2)}\n`);
+  fs.writeFileSync(
+    path.join(ready, "manifest.json"),
+    `${JSON.stringify({ release, kernel, modules }, null, 2)}\n`,
+  );
 }
 
 /**
@@ -190,100 +221,11 @@ function decompressKernel(file, env) {
 function decompress(env) {
   return (data) => {
     const magic = data.subarray(0, 4).toString("hex");
-    const tool = magic === "fd377a58" ? "xz" : magic === "28b52ffd" ? "zstd" : magic.startsWith("1f8b") ? "gzip" : undefined;
+    const tool = DECOMPRESSORS.find(([prefix]) => magic.startsWith(prefix))?.[1];
     if (tool === undefined) return undefined;
     const { status, stdout } = spawnSync(tool, ["-dc"], { input: data, maxBuffer: 1 << 30, env });
     return status === 0 ? stdout : undefined;
   };
-}
-
-/**
- * @param {(line: string) => void} log
- * @param {NodeJS.ProcessEnv} env
- */
-function ensureQemu(log, env) {
-  const present = which(QEMU, env);
-  if (present !== undefined) return present;
-  const install = ["install", "-y", "--no-install-recommends", QEMU_PACKAGE];
-  const byHand = `as root: apt-get ${install.join(" ")} (or your distribution's package with ${QEMU})`;
-  if (which("apt-get", env) === undefined) throw new CannotRunError(`${QEMU} is not installed, and there is no apt-get to get it`, byHand);
-  if (process.getuid?.() !== 0) throw new CannotRunError(`${QEMU} is not installed, and only root can install it`, byHand);
-  if (!aptKnows(QEMU_PACKAGE, env)) aptUpdate(log, env);
-  log(`installing ${QEMU_PACKAGE} …`);
-  // Another apt may hold the lock for a while (CI images update themselves): wait rather than fail.
-  const result = run("apt-get", ["-o", "DPkg::Lock::Timeout=120", ...install], { ...env, DEBIAN_FRONTEND: "noninteractive" });
-  const installed = which(QEMU, env);
-  if (result.status !== 0 || installed === undefined) {
-    throw new CannotRunError(`${QEMU_PACKAGE} could not be installed: ${lastLine(result)}`, `see to the network and the package sources, then ${byHand}`);
-  }
-  return installed;
-}
-
-/**
- * The package behind the metapackage, such as linux-image-6.1.0-1-amd64.
- * @param {(line: string) => void} log
- * @param {NodeJS.ProcessEnv} env
- */
-function kernelPackage(log, env) {
-  needApt(env);
-  if (!aptKnows(KERNEL_METAPACKAGE, env)) aptUpdate(log, env);
-  const { stdout } = run("apt-cache", ["depends", "--important", KERNEL_METAPACKAGE], env);
-  const name = /^\s*\|?Depends: (linux-image-\S+)$/m.exec(stdout)?.[1];
-  if (name === undefined) throw new CannotRunError(`apt knows no package behind ${KERNEL_METAPACKAGE}`, byFile(env));
-  return name;
-}
-
-/**
- * @param {string} name
- * @param {string} folder
- * @param {(line: string) => void} log
- * @param {NodeJS.ProcessEnv} env
- * @returns {string} path of the package file
- */
-function download(name, folder, log, env) {
-  needApt(env);
-  if (!aptKnows(name, env)) aptUpdate(log, env);
-  log(`downloading ${name} …`);
-  const get = () => run("apt-get", ["download", name], env, folder);
-  let result = get();
-  if (result.status !== 0) {
-    // The usual reason: the lists are older than a security update, and the named file is gone from the mirror.
-    aptUpdate(log, env);
-    result = get();
-  }
-  const deb = findDeb(folder, new RegExp(`^${name.replaceAll(/[.+]/g, "\\$&")}_.*\\.deb$`));
-  if (result.status !== 0 || deb === undefined) throw new CannotRunError(`${name} could not be downloaded: ${lastLine(result)}`, byFile(env));
-  return deb;
-}
-
-/** @param {NodeJS.ProcessEnv} env */
-function needApt(env) {
-  for (const tool of ["apt-get", "apt-cache"]) {
-    if (which(tool, env) === undefined) throw new CannotRunError(`there is no ${tool} to fetch the kernel with`, byFile(env));
-  }
-}
-
-/** @param {NodeJS.ProcessEnv} env */
-function byFile(env) {
-  return `see to the network and apt's package lists (apt-get update), or put the Debian packages linux-image-<version>-amd64 and ${BUSYBOX_PACKAGE} (.deb files) into ${cacheFolder(env).debs}`;
-}
-
-/**
- * @param {string} name
- * @param {NodeJS.ProcessEnv} env
- */
-function aptKnows(name, env) {
-  return run("apt-cache", ["show", "--no-all-versions", name], env).stdout.includes("\nFilename: ");
-}
-
-/**
- * @param {(line: string) => void} log
- * @param {NodeJS.ProcessEnv} env
- */
-function aptUpdate(log, env) {
-  if (process.getuid?.() !== 0) return; // What follows fails with a message that names apt-get update.
-  log("updating apt's package lists …");
-  run("apt-get", ["-o", "DPkg::Lock::Timeout=120", "update"], env);
 }
 
 /**
@@ -292,9 +234,17 @@ function aptUpdate(log, env) {
  * @param {NodeJS.ProcessEnv} env
  */
 function unpack(deb, folder, env) {
-  if (which("dpkg-deb", env) === undefined) throw new CannotRunError("there is no dpkg-deb to unpack the kernel with", "install Debian's package dpkg");
+  if (which("dpkg-deb", env) === undefined)
+    throw new CannotRunError(
+      "there is no dpkg-deb to unpack the kernel with",
+      "install Debian's package dpkg",
+    );
   const result = run("dpkg-deb", ["-x", deb, folder], env);
-  if (result.status !== 0) throw new CannotRunError(`${path.basename(deb)} could not be unpacked: ${lastLine(result)}`, `see that the disk has 600 MiB free${deb.includes("filling-") ? "" : `, or remove ${deb}`}`);
+  if (result.status !== 0)
+    throw new CannotRunError(
+      `${path.basename(deb)} could not be unpacked: ${lastLine(result)}`,
+      `see that the disk has 600 MiB free${deb.includes("filling-") ? "" : `, or remove ${deb}`}`,
+    );
 }
 
 /**
@@ -302,47 +252,15 @@ function unpack(deb, folder, env) {
  * @param {RegExp} pattern
  */
 function findDeb(folder, pattern) {
-  const name = fs.existsSync(folder) ? fs.readdirSync(folder).find((entry) => pattern.test(entry)) : undefined;
+  if (!fs.existsSync(folder)) return undefined;
+  const name = fs.readdirSync(folder).find((entry) => entry.endsWith(".deb") && pattern.test(entry));
   return name && path.join(folder, name);
 }
 
-/**
- * @param {string} tool
- * @param {NodeJS.ProcessEnv} env
- * @returns {string | undefined}
- */
-function which(tool, env) {
-  for (const folder of (env.PATH ?? "").split(":").filter(Boolean)) {
-    const file = path.join(folder, tool);
-    try {
-      fs.accessSync(file, fs.constants.X_OK);
-      return file;
-    } catch {
-      // Not here: the next folder.
-    }
-  }
-  return undefined;
-}
-
-/**
- * @param {string} tool
- * @param {string[]} args
- * @param {NodeJS.ProcessEnv} env
- * @param {string} [cwd]
- */
-function run(tool, args, env, cwd) {
-  // LC_ALL: the output is read, so it must not be translated.
-  return spawnSync(tool, args, { cwd, env: { ...env, LC_ALL: "C" }, encoding: "utf8", maxBuffer: 1 << 26, stdio: ["ignore", "pipe", "pipe"] });
-}
-
-/** @param {import("node:child_process").SpawnSyncReturns<string>} result */
-function lastLine(result) {
-  const lines = `${result.stdout ?? ""}\n${result.stderr ?? ""}`.split("\n").filter((line) => line.trim() !== "");
-  // apt begins its errors with "E:"; anything else that it says after them is advice.
-  return lines.find((line) => line.startsWith("E:")) ?? lines.at(-1) ?? result.error?.message ?? `exit ${result.status}`;
-}
-
-/** @param {unknown} error */
-function message(error) {
-  return error instanceof Error ? error.message : String(error);
+/** @param {string} folder */
+function byFile(folder) {
+  return [
+    "see to the network and apt's package lists (as root: apt-get update),",
+    `or put the Debian packages linux-image-<version>-amd64 and ${BUSYBOX_PACKAGE} (.deb files) into ${folder}`,
+  ].join(" ");
 }

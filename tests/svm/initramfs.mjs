@@ -24,7 +24,8 @@ const CHARACTER_DEVICE = 0o020600;
 export function makeInitramfs(parts, job) {
   const script = (/** @type {string} */ name) => fs.readFileSync(new URL(name, import.meta.url));
   const archive = new CpioArchive();
-  for (const folder of ["bin", "dev", "proc", "sys", "modules", "lower", "upper", "root"]) archive.add(folder, FOLDER);
+  for (const folder of ["bin", "dev", "proc", "sys", "modules", "lower", "upper", "root"])
+    archive.add(folder, FOLDER);
   // The kernel opens /dev/console for init before anything is mounted.
   archive.add("dev/console", CHARACTER_DEVICE, Buffer.alloc(0), [5, 1]);
   archive.add("bin/busybox", PROGRAM, fs.readFileSync(parts.busybox));

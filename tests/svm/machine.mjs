@@ -11,7 +11,6 @@ import { OutputPort } from "./output-port.mjs";
  * @property {string} consoleLog path of the file that takes the kernel's messages
  * @property {string} endMark
  * @property {number} memoryMiB
- * @property {number} processors
  * @property {number} timeoutMs
  * @property {NodeJS.WritableStream} stdout
  * @property {NodeJS.WritableStream} stderr
@@ -27,13 +26,15 @@ import { OutputPort } from "./output-port.mjs";
  *   | { kind: "lost", ready: boolean, reason: string }} Outcome
  */
 
-// Descriptors of the child; 0 to 2 are its standard streams.
+/** @typedef {import("node:net").Socket} Socket */
+
+// Descriptors of the child; 0 to 2 are its standard streams. In the order of its `stdio`.
 const OUT_FD = 3;
 const ERR_FD = 4;
 const CONTROL_FD = 5;
 
 /** @param {MachineOptions} options */
-function qemuArguments({ parts, initramfs, consoleLog, memoryMiB, processors }) {
+function qemuArguments({ parts, initramfs, consoleLog, memoryMiB }) {
   const append = [
     "console=ttyS0",
     "quiet",
@@ -55,7 +56,8 @@ function qemuArguments({ parts, initramfs, consoleLog, memoryMiB, processors }) 
   ];
   return [
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
-    ...["-machine", "q35", "-accel", "tcg", "-m", String(memoryMiB), "-smp", String(processors)],
+    // One processor: with two, the emulator hangs sooner or later when one of them is inside a virtual machine.
+    ...["-machine", "q35", "-accel", "tcg", "-m", String(memoryMiB), "-smp", "1"],
     // "max" is everything that the emulator can do, among it SVM and nested paging; named all the same, so that an
     // emulator without them fails at start. Four-level paging, as on the processors that most hosts have. And no fast
     // string instructions: they make kernel and libc copy by `rep movsb`, which is emulated byte by byte (a third of all
@@ -85,10 +87,15 @@ export async function runMachine(options) {
     // A session of its own, so that Ctrl-C reaches only this process, which then ends QEMU; not both in a race.
     detached: true,
   });
-  const streams = /** @type {import("node:net").Socket[]} */ (/** @type {unknown} */ (child.stdio));
+  // All of them pipes, which on Unix are socket pairs: what QEMU's socket character devices take, and two-way.
+  const [, says, complains, out, err, control] =
+    /** @type {[null, Socket, Socket, Socket, Socket, Socket]} */ (/** @type {unknown} */ (child.stdio));
+  const streams = [says, complains, out, err, control];
+  // Errors of the sockets are those of a dying QEMU, and reported as such below.
+  for (const stream of streams) stream.on("error", () => {});
   // What QEMU itself has to say; only of interest when it fails.
   let qemuSays = "";
-  for (const stream of [streams[1], streams[2]]) {
+  for (const stream of [says, complains]) {
     stream.setEncoding("utf8").on("data", (text) => {
       qemuSays = (qemuSays + text).slice(-4000);
     });
@@ -100,9 +107,9 @@ export async function runMachine(options) {
   let timer;
   /** @type {Promise<Outcome>} */
   const ending = new Promise((resolve) => {
-    const out = new OutputPort(streams[OUT_FD], options.stdout, options.endMark);
-    const err = new OutputPort(streams[ERR_FD], options.stderr, options.endMark);
-    createInterface({ input: streams[CONTROL_FD] }).on("line", (line) => {
+    const outPort = new OutputPort(out, options.stdout, options.endMark);
+    const errPort = new OutputPort(err, options.stderr, options.endMark);
+    createInterface({ input: control }).on("line", (line) => {
       const [word, ...rest] = line.split(" ");
       if (word === "ready") {
         ready = true;
@@ -112,12 +119,9 @@ export async function runMachine(options) {
       } else if (word === "exit") {
         const status = Number(rest[0]);
         // The ports are independent of each other: the status may come before the last of the output.
-        Promise.all([out.ended, err.ended]).then(() => resolve({ kind: "exit", status, bootMs }));
+        Promise.all([outPort.ended, errPort.ended]).then(() => resolve({ kind: "exit", status, bootMs }));
       }
     });
-    // Errors of the sockets are those of a dying QEMU, and reported as such below.
-    for (const stream of streams) stream?.on("error", () => {});
-
     child.on("error", (error) => resolve({ kind: "lost", ready, reason: error.message }));
     child.on("exit", (code, signal) => {
       const reason = `QEMU ended (${signal ?? `exit ${code}`})${qemuSays.trim() ? `: ${qemuSays.trim()}` : ""}`;
@@ -135,7 +139,7 @@ export async function runMachine(options) {
     const gone = new Promise((resolve) => child.once("close", resolve));
     // Nothing in the machine is worth an orderly end: all its writes are to memory.
     child.kill("SIGKILL");
-    for (const stream of streams) stream?.destroy();
+    for (const stream of streams) stream.destroy();
     await gone;
   }
   return outcome;

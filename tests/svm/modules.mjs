@@ -18,7 +18,9 @@ export function resolveModules(folder, wanted, decompress) {
   for (const entry of fs.readdirSync(folder, { recursive: true, encoding: "utf8" })) {
     if (/\.ko(\.\w+)?$/.test(entry)) files.set(moduleName(entry), path.join(folder, entry));
   }
-  const builtin = new Set(fs.readFileSync(path.join(folder, "modules.builtin"), "utf8").split("\n").map(moduleName));
+  const builtin = new Set(
+    fs.readFileSync(path.join(folder, "modules.builtin"), "utf8").split("\n").map(moduleName),
+  );
 
   /** @type {Map<string, { name: string, content: Buffer }>} */
   const loaded = new Map();
@@ -29,7 +31,8 @@ export function resolveModules(folder, wanted, decompress) {
     if (file === undefined) throw new Error(`the kernel has no module ${name}`);
     const packed = fs.readFileSync(file);
     const content = file.endsWith(".ko") ? packed : decompress(packed);
-    if (content === undefined) throw new Error(`${path.basename(file)} could not be decompressed; install xz-utils or zstd`);
+    if (content === undefined)
+      throw new Error(`${path.basename(file)} could not be decompressed; install xz-utils or zstd`);
     const depends = /\0depends=([^\0]*)\0/.exec(content.toString("latin1"))?.[1] ?? "";
     // Dependencies cannot be circular: the kernel could not load such modules either.
     for (const dependency of depends.split(",").filter(Boolean)) visit(moduleName(dependency));
@@ -44,5 +47,8 @@ export function resolveModules(folder, wanted, decompress) {
  * @param {string} file
  */
 function moduleName(file) {
-  return path.basename(file).replace(/\.ko(\.\w+)?$/, "").replaceAll("-", "_");
+  return path
+    .basename(file)
+    .replace(/\.ko(\.\w+)?$/, "")
+    .replaceAll("-", "_");
 }

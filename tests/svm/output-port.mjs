@@ -38,7 +38,7 @@ export class OutputPort {
       return;
     }
     // Nearly all output is passed on at once: only what may be the beginning of the mark waits for the next chunk.
-    const last = data.lastIndexOf(this.#mark[0]);
+    const last = data.lastIndexOf(0);
     const maybe = last >= 0 && this.#mark.subarray(0, data.length - last).equals(data.subarray(last));
     const split = maybe ? last : data.length;
     this.#held = data.subarray(split);

@@ -18,7 +18,6 @@ Runs COMMAND in an emulated machine whose /dev/kvm is kvm-amd with nested paging
 
   --timeout SECONDS  deadline for boot and command together (default 300)
   --memory MiB       memory of the machine (default 2048)
-  --processors N     1 or 2 (default 1)
   --cwd DIR          working directory of COMMAND (default: the current one)
   --env NAME[=VALUE] a variable for COMMAND; without VALUE, that of the caller; may be repeated
   --verbose          say how long what took
@@ -27,7 +26,18 @@ exit status: COMMAND's own; 2 wrong usage, 3 could not run here, 124 deadline pa
 `;
 
 /** Variables that COMMAND gets from the caller unasked; and all that begin with BARECELL_. */
-const PASSED_ON = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "CI", "NO_COLOR", "FORCE_COLOR", "XDG_CACHE_HOME"];
+const PASSED_ON = [
+  "PATH",
+  "HOME",
+  "USER",
+  "LANG",
+  "LC_ALL",
+  "TZ",
+  "CI",
+  "NO_COLOR",
+  "FORCE_COLOR",
+  "XDG_CACHE_HOME",
+];
 
 /** @param {string[]} argv */
 function parse(argv) {
@@ -42,7 +52,6 @@ function parse(argv) {
       options: {
         timeout: { type: "string", default: "300" },
         memory: { type: "string", default: "2048" },
-        processors: { type: "string", default: "1" },
         cwd: { type: "string", default: process.cwd() },
         env: { type: "string", multiple: true, default: [] },
         verbose: { type: "boolean", default: false },
@@ -55,7 +64,8 @@ function parse(argv) {
   if (values.help) return { help: /** @type {const} */ (true) };
   if (command.length === 0) throw new UsageError("no command: it follows a --");
   const cwd = path.resolve(values.cwd);
-  if (!fs.statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) throw new UsageError(`--cwd: ${cwd} is no folder`);
+  if (!fs.statSync(cwd, { throwIfNoEntry: false })?.isDirectory())
+    throw new UsageError(`--cwd: ${cwd} is no folder`);
   return {
     help: /** @type {const} */ (false),
     command,
@@ -64,7 +74,6 @@ function parse(argv) {
     // setTimeout takes no more than 2^31 ms.
     timeoutMs: number("--timeout", values.timeout, 1, 2_000_000) * 1000,
     memoryMiB: number("--memory", values.memory, 256, 1 << 20),
-    processors: number("--processors", values.processors, 1, 2),
     verbose: values.verbose,
   };
 }
@@ -77,7 +86,8 @@ function parse(argv) {
  */
 function number(option, text, min, max) {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value < min || value > max) throw new UsageError(`${option}: ${text} is no number from ${min} to ${max}`);
+  if (!/^\d+$/.test(text) || value < min || value > max)
+    throw new UsageError(`${option}: ${text} is no number from ${min} to ${max}`);
   return value;
 }
 
@@ -89,12 +99,13 @@ function environment(asked) {
     if (value !== undefined && (PASSED_ON.includes(name) || name.startsWith("BARECELL_"))) env[name] = value;
   }
   for (const entry of asked) {
-    const [, name, value = process.env[name]] = /^([A-Za-z_]\w*)(?:=(.*))?$/s.exec(entry) ?? [];
+    const [, name, given] = /^([A-Za-z_]\w*)(?:=(.*))?$/s.exec(entry) ?? [];
     if (name === undefined) throw new UsageError(`--env: ${entry} is not NAME or NAME=VALUE`);
+    const value = given ?? process.env[name];
     if (value !== undefined) env[name] = value;
   }
   // So that tests can tell where they are.
-  env.BARECELL_SVM = "1";
+  env["BARECELL_SVM"] = "1";
   return env;
 }
 
@@ -146,31 +157,48 @@ async function main() {
     const totalMs = performance.now() - started;
     fs.rmSync(initramfs, { force: true });
     if (options.verbose && outcome.kind === "exit") {
-      say(`Linux ${parts.release}: boot ${seconds(outcome.bootMs)}, command ${seconds(totalMs - outcome.bootMs)}`);
+      say(
+        `Linux ${parts.release}: boot ${seconds(outcome.bootMs)}, command ${seconds(totalMs - outcome.bootMs)}`,
+      );
     }
     keep = outcome.kind !== "exit" && outcome.kind !== "aborted";
-    switch (outcome.kind) {
-      case "exit":
-        return outcome.status;
-      case "aborted":
-        return caught === undefined ? 141 : 128 + os.constants.signals[caught];
-      case "refused":
-        say(outcome.reason);
-        return EXIT.cannotRun;
-      case "deadline":
-        say(`not done after ${seconds(options.timeoutMs)}${outcome.ready ? "" : ", and still booting"}: stopped`);
-        return EXIT.deadline;
-      case "lost":
-        say(`${outcome.ready ? "the machine died under the command" : "the machine did not start"}: ${outcome.reason}`);
-        return outcome.ready ? EXIT.machineLost : EXIT.cannotRun;
-    }
+    return report(outcome, options.timeoutMs, caught);
   } finally {
     keep &&= fs.existsSync(consoleLog) && fs.statSync(consoleLog).size > 0;
     if (keep) {
-      say(`its last messages (all of them: ${consoleLog}):\n${fs.readFileSync(consoleLog, "utf8").trimEnd().split("\n").slice(-40).join("\n")}`);
+      say(
+        `its last messages (all of them: ${consoleLog}):\n${fs.readFileSync(consoleLog, "utf8").trimEnd().split("\n").slice(-40).join("\n")}`,
+      );
     } else {
       fs.rmSync(folder, { recursive: true, force: true });
     }
+  }
+}
+
+/**
+ * Says what there is to say of the end of a run.
+ * @param {import("./machine.mjs").Outcome} outcome
+ * @param {number} timeoutMs
+ * @param {NodeJS.Signals | undefined} caught the signal that ended it
+ * @returns {number} the exit status
+ */
+function report(outcome, timeoutMs, caught) {
+  switch (outcome.kind) {
+    case "exit":
+      return outcome.status;
+    case "aborted":
+      return 128 + os.constants.signals[caught ?? "SIGPIPE"];
+    case "refused":
+      say(`cannot run here: ${outcome.reason}`);
+      return EXIT.cannotRun;
+    case "deadline":
+      say(`not done after ${seconds(timeoutMs)}${outcome.ready ? "" : ", and still booting"}: stopped`);
+      return EXIT.deadline;
+    case "lost":
+      say(
+        `${outcome.ready ? "the machine died under the command" : "cannot run here: the machine did not start"}: ${outcome.reason}`,
+      );
+      return outcome.ready ? EXIT.machineLost : EXIT.cannotRun;
   }
 }
 

@@ -1,0 +1,61 @@
+// What the addon exports: `Image`, `Vm`, `probe`, `wasiSignatures`.
+#include <napi.h>
+
+#include "abi.h"
+#include "environment.h"
+#include "image_binding.h"
+#include "napi_values.h"
+#include "vm_binding.h"
+
+namespace barecell {
+namespace {
+
+// What KVM offers here. Throws the reason, with its cure, if a VM cannot be run.
+Napi::Value probe(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    std::shared_ptr<Kvm> kvm = Kvm::shared();
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("apiVersion", KVM_API_VERSION);
+    object.Set("memorySlots", kvm->check_extension(KVM_CAP_NR_MEMSLOTS));
+    object.Set("maxVcpus", kvm->check_extension(KVM_CAP_MAX_VCPUS));
+    object.Set("syncRegs", kvm->check_extension(KVM_CAP_SYNC_REGS));
+    object.Set("hasXsave", kvm->has_xsave());
+    object.Set("cr4", static_cast<double>(kvm->cr4()));
+    object.Set("efer", static_cast<double>(kvm->efer()));
+    object.Set("emulatedSvm", kvm->is_emulated_svm());
+    return object;
+  });
+}
+
+// [{ name, params: "iijf", results }]: the types of the WASI functions, so that imports can be checked before anything runs.
+Napi::Value wasi_signatures(const Napi::CallbackInfo& info) {
+  Napi::Array array = Napi::Array::New(info.Env());
+  uint32_t i = 0;
+  for (const wasi::Signature& signature : wasi::signatures()) {
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("name", std::string(signature.name));
+    object.Set("params", std::string(signature.params));
+    object.Set("results", std::string(signature.results));
+    array.Set(i++, object);
+  }
+  return array;
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  auto environment = std::make_unique<Environment>(env);
+  Napi::Function image = ImageBinding::define(env);
+  environment->image_constructor = Napi::Persistent(image);
+  exports.Set("Image", image);
+  exports.Set("Vm", VmBinding::define(env));
+  exports.Set("probe", Napi::Function::New<probe>(env, "probe"));
+  exports.Set("wasiSignatures", Napi::Function::New<wasi_signatures>(env, "wasiSignatures"));
+  exports.Set("abiVersion", BC_ABI_VERSION);
+  env.SetInstanceData(environment.release());
+  return exports;
+}
+
+}  // namespace
+}  // namespace barecell
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) { return barecell::init(env, exports); }
+NODE_API_MODULE(barecell, Init)

@@ -1,0 +1,22 @@
+// The JavaScript class `Image`: an image's bytes, held in a sealed memory file.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "image.h"
+
+namespace barecell {
+
+class ImageBinding : public Napi::ObjectWrap<ImageBinding> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit ImageBinding(const Napi::CallbackInfo& info);
+  const std::shared_ptr<const Image>& image() const noexcept { return image_; }
+
+ private:
+  std::shared_ptr<const Image> image_;
+};
+
+}  // namespace barecell

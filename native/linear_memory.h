@@ -1,0 +1,59 @@
+// The one way by which the host touches a guest's linear memory.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace barecell {
+
+// Linear memory 0 of a VM, as the host sees it: one contiguous run of bytes. Offsets and lengths come from the guest and are hostile;
+// every access checks them against the size at that moment. What is read is copied, so that a check and its use see the same bytes.
+class LinearMemory {
+ public:
+  void attach(uint8_t* base, uint64_t size_bytes) noexcept {
+    base_ = base;
+    size_bytes_.store(size_bytes, std::memory_order_release);
+  }
+  void set_size(uint64_t size_bytes) noexcept { size_bytes_.store(size_bytes, std::memory_order_release); }
+  uint64_t size_bytes() const noexcept { return size_bytes_.load(std::memory_order_acquire); }
+
+  // False, and nothing done, if any byte of the range lies outside.
+  [[nodiscard]] bool read(uint64_t offset, void* to, size_t count) const noexcept {
+    if (!contains(offset, count)) return false;
+    if (count > 0) std::memcpy(to, base_ + offset, count);
+    return true;
+  }
+  [[nodiscard]] bool write(uint64_t offset, const void* from, size_t count) noexcept {
+    if (!contains(offset, count)) return false;
+    if (count > 0) std::memcpy(base_ + offset, from, count);
+    return true;
+  }
+  template <typename Value>
+  [[nodiscard]] bool read_value(uint64_t offset, Value* to) const noexcept {
+    return read(offset, to, sizeof(Value));
+  }
+  template <typename Value>
+  [[nodiscard]] bool write_value(uint64_t offset, Value value) noexcept {
+    return write(offset, &value, sizeof(Value));
+  }
+
+  // For handing a range to the kernel (readv, writev), which copies it once. Null if any byte lies outside. Never look at the bytes
+  // through this pointer to decide anything: a second thread of the guest's may change them.
+  [[nodiscard]] uint8_t* range_for_kernel(uint64_t offset, uint64_t count) noexcept {
+    return contains(offset, count) ? base_ + offset : nullptr;
+  }
+
+ private:
+  // Written so that no sum can overflow.
+  bool contains(uint64_t offset, uint64_t count) const noexcept {
+    uint64_t size = size_bytes();
+    return offset <= size && count <= size - offset;
+  }
+
+  uint8_t* base_ = nullptr;
+  std::atomic<uint64_t> size_bytes_{0};
+};
+
+}  // namespace barecell

@@ -1,0 +1,262 @@
+// Runs a vCPU until the guest is done, traps or is stopped, and serves what it asks for on the way.
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include <csignal>
+
+#include "vm.h"
+
+namespace barecell {
+namespace {
+
+// Waits of host functions: ends on the event, on its own timeout, or when the run is to stop.
+class StoppableWait final : public Waiter {
+ public:
+  explicit StoppableWait(StopControl& stop) : stop_(stop) {}
+
+  int wait(int fd, short events, int64_t timeout_ns) noexcept override {
+    // Window W5 of kick.h: the kick is blocked from before the look at the flags until ppoll lets it in.
+    sigset_t kick, before;
+    sigemptyset(&kick);
+    sigaddset(&kick, kick_signal());
+    pthread_sigmask(SIG_BLOCK, &kick, &before);
+    sigset_t during = before;
+    sigdelset(&during, kick_signal());
+    int64_t end = timeout_ns < 0 ? 0 : monotonic_ns() + timeout_ns;
+    int result = 0;
+    for (;;) {
+      if (stop_.check() != StopReason::None) {
+        result = -1;
+        break;
+      }
+      timespec left{};
+      if (timeout_ns >= 0) {
+        int64_t rest = std::max<int64_t>(0, end - monotonic_ns());
+        left.tv_sec = rest / 1'000'000'000;
+        left.tv_nsec = rest % 1'000'000'000;
+      }
+      pollfd entry{fd, events, 0};
+      int ready = ppoll(&entry, fd < 0 ? 0 : 1, timeout_ns < 0 ? nullptr : &left, &during);
+      if (ready < 0 && errno == EINTR) continue;
+      result = ready > 0 ? entry.revents : 0;
+      break;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return result;
+  }
+
+ private:
+  StopControl& stop_;
+};
+
+// Exceptions that push an error code (Intel SDM vol. 3A, table 6-1; AMD's #VC and #SX).
+bool pushes_error_code(uint32_t vector) {
+  constexpr uint32_t with_code = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17 | 1u << 21 | 1u << 29 | 1u << 30;
+  return (with_code >> vector & 1) != 0;
+}
+
+// begin() and end() around a run, whatever way it ends.
+class RunScope {
+ public:
+  RunScope(StopControl& stop, kvm_run* run, int64_t deadline_ns) : stop_(stop) { stop_.begin(run, deadline_ns); }
+  ~RunScope() { stop_.end(); }
+  RunScope(const RunScope&) = delete;
+  RunScope& operator=(const RunScope&) = delete;
+
+ private:
+  StopControl& stop_;
+};
+
+}  // namespace
+
+Outcome Vm::run(int64_t deadline_ns) {
+  Outcome outcome;
+  RunScope scope(stop_, run_page(), deadline_ns);
+  for (;;) {
+    StopReason reason = stop_.before_entry();
+    if (reason != StopReason::None) {
+      outcome.kind = reason == StopReason::Deadline ? OutcomeKind::Timeout : OutcomeKind::Cancelled;
+      // A vCPU that was never entered has no registers to show.
+      if (entered_) take_registers(outcome);
+      in_ring3_ = false;
+      return outcome;
+    }
+    int result = ioctl(vcpu_.get(), KVM_RUN, 0);
+    entered_ = true;
+    if (result < 0) {
+      if (errno == EINTR || errno == EAGAIN) {
+        exits_.interrupted++;
+        continue;
+      }
+      in_ring3_ = false;
+      fail_errno("BARECELL_KVM_FAILED", "the VM could not be run (KVM_RUN)");
+    }
+    if (handle_exit(outcome)) return outcome;
+  }
+}
+
+// True when the run is over.
+bool Vm::handle_exit(Outcome& outcome) {
+  kvm_run* run = run_page();
+  auto protocol = [&](std::string detail) {
+    exits_.other++;
+    in_ring3_ = false;
+    take_registers(outcome);
+    outcome.kind = OutcomeKind::Protocol;
+    outcome.detail = std::move(detail);
+    return true;
+  };
+  switch (run->exit_reason) {
+    case KVM_EXIT_IO: {
+      exits_.io++;
+      auto io = run->io;
+      if (io.direction != KVM_EXIT_IO_OUT) return protocol("it read from port " + std::to_string(io.port));
+      if (io.size != 1 || io.count != 1) {
+        return protocol("it wrote to port " + std::to_string(io.port) + " with width " + std::to_string(io.size) + ", " +
+                        std::to_string(io.count) + " times at once");
+      }
+      return handle_port(io.port, outcome);
+    }
+    case KVM_EXIT_MMIO:
+      exits_.mmio++;
+      return protocol("it accessed guest-physical address " + std::to_string(run->mmio.phys_addr) + ", where there is no memory");
+    case KVM_EXIT_INTR:
+      exits_.interrupted++;
+      return false;
+    case KVM_EXIT_HLT:
+      return protocol("it halted");
+    case KVM_EXIT_SHUTDOWN:
+      return protocol("it shut down (triple fault)");
+    case KVM_EXIT_INTERNAL_ERROR:
+      return protocol("KVM could not emulate it (internal error " + std::to_string(run->internal.suberror) + ")");
+    case KVM_EXIT_FAIL_ENTRY:
+      return protocol("the processor refused to enter it (reason " + std::to_string(run->fail_entry.hardware_entry_failure_reason) + ")");
+    default:
+      return protocol("KVM exit reason " + std::to_string(run->exit_reason));
+  }
+}
+
+bool Vm::handle_port(uint16_t port, Outcome& outcome) {
+  // AL, as KVM passes it on.
+  const kvm_run* run = run_page();
+  uint8_t value = *(reinterpret_cast<const uint8_t*>(run) + run->io.data_offset);
+  // Every port but an exception's is written from ring 3; and a tenant can only reach those that its bitmap opens.
+  in_ring3_ = true;
+  if (port >= BC_PORT_IMPORT_BASE && port < BC_PORT_IMPORT_BASE + options_.imports.size()) {
+    return handle_import(port - BC_PORT_IMPORT_BASE, outcome);
+  }
+  switch (port) {
+    case BC_PORT_GROW:
+      handle_grow();
+      return false;
+    case BC_PORT_READY:
+      outcome.kind = OutcomeKind::Ready;
+      if (const bc_mailbox* box = mailbox()) std::memcpy(timeline_.guest_tsc, box->boot_tsc, sizeof timeline_.guest_tsc);
+      return true;
+    case BC_PORT_DONE:
+      outcome.kind = OutcomeKind::Done;
+      return true;
+    case BC_PORT_TRAP:
+      take_registers(outcome);
+      outcome.kind = OutcomeKind::Trap;
+      outcome.code = value;
+      return true;
+    default:
+      break;
+  }
+  in_ring3_ = false;
+  if (port >= BC_PORT_EXCEPTION_BASE && port < BC_PORT_EXCEPTION_BASE + BC_IDT_VECTORS) {
+    take_exception(port - BC_PORT_EXCEPTION_BASE, outcome);
+    return true;
+  }
+  take_registers(outcome);
+  if (port == BC_PORT_SYSCALL) {
+    outcome.kind = OutcomeKind::Syscall;
+    outcome.rip = run->s.regs.regs.rcx;  // `syscall` leaves the return address there
+    return true;
+  }
+  outcome.kind = OutcomeKind::Protocol;
+  outcome.detail = "it wrote to port " + std::to_string(port) + ", which means nothing";
+  return true;
+}
+
+bool Vm::handle_import(size_t index, Outcome& outcome) {
+  const HostFunction& function = options_.imports[index];
+  bc_mailbox* box = mailbox();
+  if (!function) {
+    // The bitmap closes this port; a host that does not enforce it must not let the call through either.
+    take_registers(outcome);
+    outcome.kind = OutcomeKind::Protocol;
+    outcome.detail = "it wrote to the closed port of import " + std::to_string(index);
+    return true;
+  }
+  StoppableWait waiter(stop_);
+  HostCall call{{}, memory_.linear(), waiter};
+  size_t slots = std::min<size_t>(kHostCallMaxSlots, (image_->layout().mailbox_bytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES);
+  std::memcpy(call.slots.data(), box->slots, slots * sizeof(bc_slot));
+  switch (function(call)) {
+    case HostCallAction::Continue:
+      std::memcpy(box->slots, call.slots.data(), sizeof(bc_slot));
+      return false;
+    case HostCallAction::Exit:
+      outcome.kind = OutcomeKind::Exit;
+      outcome.code = call.exit_code;
+      return true;
+    case HostCallAction::OutputLimit:
+      take_registers(outcome);
+      outcome.kind = OutcomeKind::OutputLimit;
+      return true;
+    case HostCallAction::Interrupted:
+      break;
+  }
+  // The loop finds the reason before it enters again.
+  return false;
+}
+
+void Vm::handle_grow() {
+  bc_mailbox* box = mailbox();
+  uint64_t pages = box->grow_pages;
+  box->grow_result = memory_.grow(pages);
+}
+
+void Vm::take_registers(Outcome& outcome) const {
+  const kvm_regs& regs = reinterpret_cast<const kvm_run*>(run_mapping_.base())->s.regs.regs;
+  outcome.rip = regs.rip;
+  outcome.rsp = regs.rsp;
+  outcome.rflags = regs.rflags;
+  outcome.registers = {regs.rax, regs.rdx, regs.rcx, regs.rbx, regs.rsi, regs.rdi, regs.rbp, regs.rsp,
+                       regs.r8,  regs.r9,  regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15};
+  outcome.in_ring3 = regs.rip < BC_IMAGE_BASE || regs.rip >= BC_IMAGE_BASE + BC_TABLES_GPA;
+}
+
+// The CPU's own frame (Intel SDM vol. 3A, figure 6-9) lies on the exception stack, where RSP points. RSP0 stacks are out of the tenant's reach, but
+// are checked like everything that comes from a VM.
+void Vm::take_exception(uint32_t vector, Outcome& outcome) {
+  take_registers(outcome);
+  outcome.kind = OutcomeKind::Exception;
+  outcome.vector = vector;
+  uint64_t base = BC_IMAGE_BASE + image_->layout().exception_stacks_gpa;
+  size_t words = pushes_error_code(vector) ? 6 : 5;
+  uint64_t offset = outcome.rsp - base;
+  const uint8_t* stacks = memory_.image_memory(image_->layout().exception_stacks_gpa, BC_IST_COUNT * BC_IST_BYTES);
+  if (outcome.rsp < base || outcome.rsp % 8 != 0 || offset + words * 8 > BC_IST_COUNT * BC_IST_BYTES || stacks == nullptr) {
+    outcome.kind = OutcomeKind::Protocol;
+    outcome.detail = "exception " + std::to_string(vector) + " came without a frame on an exception stack";
+    return;
+  }
+  uint64_t frame[6];
+  std::memcpy(frame + (6 - words), stacks + offset, words * 8);
+  if (words == 6) outcome.error_code = frame[0];
+  outcome.rip = frame[1];
+  outcome.in_ring3 = (frame[2] & 3) == 3;
+  outcome.rflags = frame[3];
+  outcome.rsp = frame[4];
+  outcome.registers[7] = frame[4];
+  if (vector == 14) {
+    kvm_sregs sregs;
+    if (ioctl(vcpu_.get(), KVM_GET_SREGS, &sregs) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_GET_SREGS");
+    outcome.fault_address = sregs.cr2;
+  }
+}
+
+}  // namespace barecell

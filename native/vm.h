@@ -1,0 +1,88 @@
+// One microVM: a KVM VM with one vCPU, running one image.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "abi.h"
+#include "guest_memory.h"
+#include "host_call.h"
+#include "image.h"
+#include "kick.h"
+#include "kvm.h"
+#include "outcome.h"
+
+namespace barecell {
+
+struct VmOptions {
+  bool staged = true;
+  uint64_t max_linear_bytes = 0;
+  // One for each import of the image; empty ones stay closed.
+  std::vector<HostFunction> imports;
+};
+
+// When each step of a boot was done, CLOCK_MONOTONIC nanoseconds; 0: not reached.
+struct Timeline {
+  int64_t begin_ns = monotonic_ns();
+  int64_t memory_mapped_ns = 0;
+  int64_t vm_created_ns = 0;
+  int64_t slots_set_ns = 0;
+  int64_t vcpu_created_ns = 0;
+  int64_t cpuid_set_ns = 0;
+  int64_t registers_set_ns = 0;
+  int64_t ready_ns = 0;
+  uint64_t guest_tsc[BC_STAGE_COUNT] = {};
+  uint32_t tsc_khz = 0;
+};
+
+// Not thread-safe, apart from cancel() and the linear memory's accessors: one thread at a time boots or calls. The addon sees to that.
+class Vm {
+ public:
+  Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options);
+  ~Vm();
+
+  // Creates the VM and runs it until the instance is ready. Deadlines: CLOCK_MONOTONIC nanoseconds, 0 for none.
+  Outcome boot(int64_t deadline_ns);
+
+  // Calls an exported function. `slots` are the arguments, and afterwards the results.
+  Outcome call(uint32_t function, std::span<bc_slot> slots, size_t argument_count, size_t result_count, int64_t deadline_ns);
+
+  StopControl& stop() noexcept { return stop_; }
+  GuestMemory& memory() noexcept { return memory_; }
+  const Image& image() const noexcept { return *image_; }
+  const ExitCounts& exits() const noexcept { return exits_; }
+  Timeline timeline();
+
+ private:
+  void create();
+  void open_ports();
+  Outcome run(int64_t deadline_ns);
+  bool handle_exit(Outcome& outcome);
+  bool handle_port(uint16_t port, Outcome& outcome);
+  bool handle_import(size_t index, Outcome& outcome);
+  void handle_grow();
+  void take_registers(Outcome& outcome) const;
+  void take_exception(uint32_t vector, Outcome& outcome);
+  bc_mailbox* mailbox() noexcept;
+  kvm_run* run_page() noexcept { return reinterpret_cast<kvm_run*>(run_mapping_.base()); }
+
+  std::shared_ptr<Kvm> kvm_;
+  std::shared_ptr<const Image> image_;
+  VmOptions options_;
+  Timeline timeline_;
+  GuestMemory memory_;
+  // Order matters: the vCPU goes before the VM, and both before the memory they use.
+  UniqueFd vm_;
+  UniqueFd vcpu_;
+  Mapping run_mapping_;
+  StopControl stop_;
+  ExitCounts exits_;
+  bool in_ring3_ = false;
+  bool entered_ = false;
+};
+
+}  // namespace barecell

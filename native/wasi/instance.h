@@ -1,0 +1,60 @@
+// The first part of WASI preview 1: arguments, environment, clocks, random bytes, the three standard streams and the end of the
+// program. Nothing is reachable that the configuration does not name.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../host_call.h"
+#include "streams.h"
+
+namespace barecell::wasi {
+
+struct Context;
+
+struct Config {
+  std::vector<std::string> args;  // the first is the program's name
+  std::vector<std::string> env;   // KEY=VALUE
+  StreamConfig stdin_;
+  StreamConfig stdout_;
+  StreamConfig stderr_;
+  uint64_t max_output_bytes = 16 << 20;  // captured bytes, both streams together
+};
+
+// The type of a function, for checking a module's imports before it is run: "i" is i32, "j" is i64.
+struct Signature {
+  std::string_view name;
+  std::string_view params;
+  std::string_view results;
+};
+
+// What both modules, `wasi_snapshot_preview1` and `wasi_unstable`, offer here; the types are the same in both.
+std::span<const Signature> signatures();
+
+// The state of one program. Bound functions share it, so they may outlive this object; but it is not locked: they run on one
+// thread at a time, and take_* and *_total are for when no call is running.
+class Instance {
+ public:
+  // Throws a Failure if the configuration cannot be passed on: a string with a NUL byte, too many bytes, a stream without a
+  // descriptor. Descriptors stay the caller's, and must stay open as long as bound functions are called.
+  explicit Instance(Config config);
+
+  // The function behind an import; empty if there is none of that name.
+  HostFunction bind(std::string_view module, std::string_view name) const;
+
+  // What the guest wrote to a stream of kind Capture since the last time. The limit counts on.
+  std::vector<uint8_t> take_stdout();
+  std::vector<uint8_t> take_stderr();
+  // Bytes written so far, whatever became of them.
+  uint64_t stdout_total() const noexcept;
+  uint64_t stderr_total() const noexcept;
+
+ private:
+  std::shared_ptr<Context> context_;
+};
+
+}  // namespace barecell::wasi

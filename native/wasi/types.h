@@ -1,0 +1,141 @@
+// Types of WASI preview 1 as they lie in guest memory. The specification is WebAssembly/WASI legacy/preview1/witx/typenames.witx;
+// headings here are its type names. `wasi_unstable` (legacy/preview0) is the same except where a comment says so.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace barecell::wasi {
+
+// The two modules that programs import from.
+enum class Dialect { Preview1, Unstable };
+
+// $errno (u16). All of them, in the order of the specification, so that the values follow from the position.
+enum class Errno : uint16_t {
+  Success, TooBig, Acces, Addrinuse, Addrnotavail, Afnosupport, Again, Already, Badf, Badmsg, Busy, Canceled, Child, Connaborted, Connrefused,
+  Connreset, Deadlk, Destaddrreq, Dom, Dquot, Exist, Fault, Fbig, Hostunreach, Idrm, Ilseq, Inprogress, Intr, Inval, Io, Isconn, Isdir, Loop,
+  Mfile, Mlink, Msgsize, Multihop, Nametoolong, Netdown, Netreset, Netunreach, Nfile, Nobufs, Nodev, Noent, Noexec, Nolck, Nolink, Nomem, Nomsg,
+  Noprotoopt, Nospc, Nosys, Notconn, Notdir, Notempty, Notrecoverable, Notsock, Notsup, Notty, Nxio, Overflow, Ownerdead, Perm, Pipe, Proto,
+  Protonosupport, Prototype, Range, Rofs, Spipe, Srch, Stale, Timedout, Txtbsy, Xdev, Notcapable,
+};
+static_assert(static_cast<int>(Errno::Badf) == 8 && static_cast<int>(Errno::Fault) == 21 && static_cast<int>(Errno::Inval) == 28 &&
+              static_cast<int>(Errno::Nosys) == 52 && static_cast<int>(Errno::Pipe) == 64 && static_cast<int>(Errno::Spipe) == 70 &&
+              static_cast<int>(Errno::Notcapable) == 76);
+
+// $rights (u64): those that a stream can have. The bit is the position in the specification's list.
+constexpr uint64_t kRightFdRead = 1u << 1;
+constexpr uint64_t kRightFdFdstatSetFlags = 1u << 3;
+constexpr uint64_t kRightFdWrite = 1u << 6;
+constexpr uint64_t kRightFdFilestatGet = 1u << 21;
+constexpr uint64_t kRightPollFdReadwrite = 1u << 27;
+
+// $clockid (u32)
+enum class ClockId : uint32_t { Realtime, Monotonic, ProcessCputime, ThreadCputime };
+constexpr uint32_t kClockIds = 4;
+
+// $whence (u8) has three values. `wasi_unstable` orders them cur, end, set, preview 1 set, cur, end.
+constexpr uint32_t kWhenceValues = 3;
+
+// $filetype (u8): those that a stream can have.
+enum class Filetype : uint8_t { Unknown, BlockDevice, CharacterDevice, Directory, RegularFile, SocketDgram, SocketStream };
+
+// $fdflags (u16)
+constexpr uint32_t kFdflagAppend = 1u << 0;
+constexpr uint32_t kFdflagDsync = 1u << 1;
+constexpr uint32_t kFdflagNonblock = 1u << 2;
+constexpr uint32_t kFdflagRsync = 1u << 3;
+constexpr uint32_t kFdflagSync = 1u << 4;
+constexpr uint32_t kFdflagsAll = (1u << 5) - 1;
+
+// Structures have their padding as members, so that a `{}` leaves no byte of the host's stack in what a guest reads.
+
+// $iovec, $ciovec
+struct Iovec {
+  uint32_t buf;
+  uint32_t buf_len;
+};
+static_assert(sizeof(Iovec) == 8);
+
+// $fdstat
+struct Fdstat {
+  uint8_t fs_filetype;
+  uint8_t padding0;
+  uint16_t fs_flags;
+  uint32_t padding1;
+  uint64_t fs_rights_base;
+  uint64_t fs_rights_inheriting;
+};
+static_assert(sizeof(Fdstat) == 24 && offsetof(Fdstat, fs_flags) == 2 && offsetof(Fdstat, fs_rights_base) == 8);
+
+// $filestat
+struct Filestat {
+  uint64_t dev;
+  uint64_t ino;
+  uint8_t filetype;
+  uint8_t padding[7];
+  uint64_t nlink;
+  uint64_t size;
+  uint64_t atim;
+  uint64_t mtim;
+  uint64_t ctim;
+};
+static_assert(sizeof(Filestat) == 64 && offsetof(Filestat, nlink) == 24 && offsetof(Filestat, size) == 32);
+
+// $filestat of `wasi_unstable`: $linkcount is u32 there, which moves all that follows.
+struct FilestatUnstable {
+  uint64_t dev;
+  uint64_t ino;
+  uint8_t filetype;
+  uint8_t padding[3];
+  uint32_t nlink;
+  uint64_t size;
+  uint64_t atim;
+  uint64_t mtim;
+  uint64_t ctim;
+};
+static_assert(sizeof(FilestatUnstable) == 56 && offsetof(FilestatUnstable, nlink) == 20 && offsetof(FilestatUnstable, size) == 24);
+
+// $eventtype (u8)
+constexpr uint8_t kEventtypeClock = 0;
+constexpr uint8_t kEventtypeFdRead = 1;
+constexpr uint8_t kEventtypeFdWrite = 2;
+
+// $subclockflags (u16)
+constexpr uint16_t kSubclockflagAbstime = 1u << 0;
+
+// $eventrwflags (u16)
+constexpr uint16_t kEventrwflagHangup = 1u << 0;
+
+// $subscription_clock
+struct SubscriptionClock {
+  uint32_t id;
+  uint32_t padding0;
+  uint64_t timeout;
+  uint64_t precision;
+  uint16_t flags;
+  uint16_t padding1[3];
+};
+static_assert(sizeof(SubscriptionClock) == 32 && offsetof(SubscriptionClock, timeout) == 8 && offsetof(SubscriptionClock, flags) == 24);
+
+// $subscription: userdata, tag, and the union of $subscription_clock and $subscription_fd_readwrite (an fd, u32, at its start).
+// In `wasi_unstable` $subscription_clock begins with a u64 `identifier`, which nothing uses; the fd is still at the start of the
+// union.
+constexpr uint64_t kSubscriptionTag = 8;
+constexpr uint64_t kSubscriptionUnion = 16;
+constexpr uint64_t kSubscriptionBytes = kSubscriptionUnion + sizeof(SubscriptionClock);
+constexpr uint64_t kSubscriptionIdentifierBytes = 8;
+static_assert(kSubscriptionBytes == 48);
+
+// $event
+struct Event {
+  uint64_t userdata;
+  uint16_t error;
+  uint8_t type;
+  uint8_t padding0[5];
+  uint64_t nbytes;  // $event_fd_readwrite
+  uint16_t flags;
+  uint16_t padding1[3];
+};
+static_assert(sizeof(Event) == 32 && offsetof(Event, type) == 10 && offsetof(Event, nbytes) == 16 && offsetof(Event, flags) == 24);
+
+}  // namespace barecell::wasi
