@@ -32,7 +32,7 @@ class Waiter {
 constexpr size_t kHostCallMaxSlots = 16;
 
 struct HostCall {
-  // Checked copies of the mailbox's slots; the guest cannot change them any more. `slots[0]` also takes the (single) result.
+  // Checked copies of the mailbox's slots; the guest cannot change them any more. The results go back in them too.
   std::array<bc_slot, kHostCallMaxSlots> slots;
   LinearMemory& memory;
   Waiter& waiter;

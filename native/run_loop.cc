@@ -196,7 +196,7 @@ bool Vm::handle_import(size_t index, Outcome& outcome) {
   std::memcpy(call.slots.data(), box->slots, slots * sizeof(bc_slot));
   switch (function(call)) {
     case HostCallAction::Continue:
-      std::memcpy(box->slots, call.slots.data(), sizeof(bc_slot));
+      std::memcpy(box->slots, call.slots.data(), slots * sizeof(bc_slot));
       return false;
     case HostCallAction::Exit:
       outcome.kind = OutcomeKind::Exit;

@@ -127,7 +127,7 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
         };
       } else if (grant == "zero") {
         function = [](HostCall& call) {
-          call.slots[0] = {};
+          call.slots = {};
           return HostCallAction::Continue;
         };
       } else {

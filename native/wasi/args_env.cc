@@ -14,7 +14,9 @@ StringList::StringList(std::vector<std::string> list, const char* what) : string
   // started for it.
   uint64_t total = 0;
   for (const std::string& string : strings) {
-    if (string.find('\0') != std::string::npos) throw Failure("BARECELL_ARGUMENT_INVALID", std::string("an ") + what + " contains a NUL byte");
+    if (string.find('\0') != std::string::npos) {
+      throw Failure("BARECELL_ARGUMENT_INVALID", std::string("an ") + what + " contains a NUL byte");
+    }
     total += string.size() + 1;
   }
   constexpr uint64_t limit = std::numeric_limits<uint32_t>::max();
@@ -28,21 +30,21 @@ namespace {
 
 HostCallAction sizes_get(const StringList& list, HostCall& call) {
   uint32_t count_at = call.u32(0), bytes_at = call.u32(1);
-  if (!in_bounds(call.memory, count_at, sizeof(uint32_t)) || !in_bounds(call.memory, bytes_at, sizeof(uint32_t)) ||
-      !call.memory.write_value(count_at, static_cast<uint32_t>(list.strings.size())) || !call.memory.write_value(bytes_at, list.total_bytes)) {
-    return answer(call, Errno::Fault);
-  }
-  return answer(call, Errno::Success);
+  LinearMemory& memory = call.memory;
+  if (!in_bounds(memory, bytes_at, sizeof(uint32_t))) return answer(call, Errno::Fault);
+  auto count = static_cast<uint32_t>(list.strings.size());
+  return answer_written(call, memory.write_value(count_at, count) && memory.write_value(bytes_at, list.total_bytes));
 }
 
 HostCallAction strings_get(const StringList& list, HostCall& call) {
   uint64_t pointer_at = call.u32(0), bytes_at = call.u32(1);
-  if (!in_bounds(call.memory, pointer_at, list.strings.size() * sizeof(uint32_t)) || !in_bounds(call.memory, bytes_at, list.total_bytes)) {
+  LinearMemory& memory = call.memory;
+  if (!in_bounds(memory, pointer_at, list.strings.size() * sizeof(uint32_t)) || !in_bounds(memory, bytes_at, list.total_bytes)) {
     return answer(call, Errno::Fault);
   }
   for (const std::string& string : list.strings) {
     size_t bytes = string.size() + 1;
-    if (!call.memory.write_value(pointer_at, static_cast<uint32_t>(bytes_at)) || !call.memory.write(bytes_at, string.c_str(), bytes)) {
+    if (!memory.write_value(pointer_at, static_cast<uint32_t>(bytes_at)) || !memory.write(bytes_at, string.c_str(), bytes)) {
       return answer(call, Errno::Fault);
     }
     pointer_at += sizeof(uint32_t);

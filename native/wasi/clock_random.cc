@@ -84,8 +84,7 @@ HostCallAction clock_res_get(Context&, HostCall& call, Dialect) {
   if (id >= kClockIds) return answer(call, Errno::Inval);
   timespec resolution{};
   clock_getres(host_clock(static_cast<ClockId>(id)), &resolution);
-  if (!call.memory.write_value(result_at, std::max<uint64_t>(1, nanoseconds_of(resolution)))) return answer(call, Errno::Fault);
-  return answer(call, Errno::Success);
+  return answer_written(call, call.memory.write_value(result_at, std::max<uint64_t>(1, nanoseconds_of(resolution))));
 }
 
 // The argument between is the lag that the guest tolerates: there is none.
@@ -93,8 +92,7 @@ HostCallAction clock_time_get(Context& context, HostCall& call, Dialect) {
   uint32_t id = call.u32(0), result_at = call.u32(2);
   uint64_t now = 0;
   if (Errno error = context.clocks.now(id, &now); error != Errno::Success) return answer(call, error);
-  if (!call.memory.write_value(result_at, now)) return answer(call, Errno::Fault);
-  return answer(call, Errno::Success);
+  return answer_written(call, call.memory.write_value(result_at, now));
 }
 
 HostCallAction random_get(Context&, HostCall& call, Dialect) {

@@ -57,6 +57,11 @@ using Handler = HostCallAction (*)(Context&, HostCall&, Dialect);
 
 inline HostCallAction answer(HostCall& call, Errno error) noexcept { return call.result(static_cast<uint32_t>(error)); }
 
+// For functions whose last act is to write their result.
+inline HostCallAction answer_written(HostCall& call, bool written) noexcept {
+  return answer(call, written ? Errno::Success : Errno::Fault);
+}
+
 // A bounds check without an access, to be made before anything happens that cannot be taken back. The rule for an empty range is
 // that of memory.copy: it may lie at the end of memory, but not beyond.
 inline bool in_bounds(LinearMemory& memory, uint64_t offset, uint64_t count) noexcept {

@@ -21,8 +21,7 @@ HostCallAction transfer(Context& context, HostCall& call, uint64_t right, Move m
   if (done.action != HostCallAction::Continue) return done.action;
   if (done.error != Errno::Success) return answer(call, done.error);
   // At most GuestBuffers::kMaxBytes.
-  if (!call.memory.write_value(result_at, static_cast<uint32_t>(done.bytes))) return answer(call, Errno::Fault);
-  return answer(call, Errno::Success);
+  return answer_written(call, call.memory.write_value(result_at, static_cast<uint32_t>(done.bytes)));
 }
 
 }  // namespace
@@ -64,7 +63,7 @@ HostCallAction fd_fdstat_get(Context& context, HostCall& call, Dialect) {
   result.fs_filetype = static_cast<uint8_t>(stream->filetype());
   result.fs_flags = static_cast<uint16_t>(stream->flags());
   result.fs_rights_base = stream->rights();
-  return answer(call, call.memory.write_value(call.u32(1), result) ? Errno::Success : Errno::Fault);
+  return answer_written(call, call.memory.write_value(call.u32(1), result));
 }
 
 // NONBLOCK takes effect. APPEND is true of every stream. Synchronous output is refused rather than promised and not done.
@@ -82,7 +81,7 @@ HostCallAction fd_filestat_get(Context& context, HostCall& call, Dialect dialect
   const Stream* stream = context.stream(call.u32(0));
   if (stream == nullptr) return answer(call, Errno::Badf);
   Filestat result = stream->stat();
-  if (dialect == Dialect::Preview1) return answer(call, call.memory.write_value(call.u32(1), result) ? Errno::Success : Errno::Fault);
+  if (dialect == Dialect::Preview1) return answer_written(call, call.memory.write_value(call.u32(1), result));
   FilestatUnstable older{};
   older.dev = result.dev;
   older.ino = result.ino;
@@ -92,7 +91,7 @@ HostCallAction fd_filestat_get(Context& context, HostCall& call, Dialect dialect
   older.atim = result.atim;
   older.mtim = result.mtim;
   older.ctim = result.ctim;
-  return answer(call, call.memory.write_value(call.u32(1), older) ? Errno::Success : Errno::Fault);
+  return answer_written(call, call.memory.write_value(call.u32(1), older));
 }
 
 // Programs ask from descriptor 3 on until they get EBADF, and so learn that there is no directory.

@@ -48,11 +48,13 @@ constexpr auto kSignatures = [] {
 std::span<const Signature> signatures() { return kSignatures; }
 
 Instance::Instance(Config config)
-    : context_(new Context{StringList(std::move(config.args), "argument"),
-                           StringList(std::move(config.env), "environment variable"),
-                           Clocks(),
-                           OutputBudget{config.max_output_bytes},
-                           {Stream(std::move(config.stdin_), 0), Stream(std::move(config.stdout_), 1), Stream(std::move(config.stderr_), 2)}}) {}
+    : context_(new Context{
+          StringList(std::move(config.args), "argument"),
+          StringList(std::move(config.env), "environment variable"),
+          Clocks(),
+          OutputBudget{config.max_output_bytes},
+          {Stream(std::move(config.stdin_), 0), Stream(std::move(config.stdout_), 1), Stream(std::move(config.stderr_), 2)},
+      }) {}
 
 HostFunction Instance::bind(std::string_view module, std::string_view name) const {
   Dialect dialect;

@@ -89,7 +89,9 @@ class WaitSet {
 
 uint64_t saturating_add(uint64_t a, uint64_t b) noexcept { return a + b < a ? std::numeric_limits<uint64_t>::max() : a + b; }
 
-uint64_t clock_of(const Subscription& subscription) noexcept { return host_clock_ns(subscription.realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC); }
+uint64_t clock_of(const Subscription& subscription) noexcept {
+  return host_clock_ns(subscription.realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC);
+}
 
 // A relative time counts on the monotonic clock whichever clock it names: setting the clock does not change how long something
 // lasts (POSIX says so of relative timers on CLOCK_REALTIME).
@@ -114,7 +116,8 @@ Errno decode(LinearMemory& memory, uint64_t at, Dialect dialect, Context& contex
   if (!memory.read_value(at, &to->userdata) || !memory.read_value(at + kSubscriptionTag, &to->type)) return Errno::Fault;
   if (to->type == kEventtypeClock) {
     SubscriptionClock clock{};
-    if (!memory.read_value(union_at + (dialect == Dialect::Unstable ? kSubscriptionIdentifierBytes : 0), &clock)) return Errno::Fault;
+    if (dialect == Dialect::Unstable) union_at += kSubscriptionIdentifierBytes;
+    if (!memory.read_value(union_at, &clock)) return Errno::Fault;
     return decode_clock(clock, context.clocks, to);
   }
   if (to->type != kEventtypeFdRead && to->type != kEventtypeFdWrite) return Errno::Inval;
@@ -169,7 +172,8 @@ HostCallAction poll_oneoff(Context& context, HostCall& call, Dialect dialect) {
   WaitSet waits;
   for (size_t i = 0; i < count; i++) {
     Subscription& subscription = subscriptions[i];
-    if (Errno error = decode(call.memory, in_at + i * stride, dialect, context, &subscription); error != Errno::Success) return answer(call, error);
+    Errno error = decode(call.memory, in_at + i * stride, dialect, context, &subscription);
+    if (error != Errno::Success) return answer(call, error);
     if (subscription.type == kEventtypeClock || subscription.error != Errno::Success) continue;
     int fd = context.stream(subscription.fd)->wait_fd();
     if (fd >= 0) waits.add(fd, subscription.type == kEventtypeFdRead ? POLLIN : POLLOUT);
@@ -192,7 +196,7 @@ HostCallAction poll_oneoff(Context& context, HostCall& call, Dialect dialect) {
         timeout_ns = timeout_ns < 0 ? static_cast<int64_t>(rest) : std::min(timeout_ns, static_cast<int64_t>(rest));
       }
     }
-    if (events > 0) return answer(call, call.memory.write_value(result_at, events) ? Errno::Success : Errno::Fault);
+    if (events > 0) return answer_written(call, call.memory.write_value(result_at, events));
     Errno error = Errno::Success;
     if (waits.wait(call.waiter, timeout_ns, &error) < 0) return HostCallAction::Interrupted;
     if (error != Errno::Success) return answer(call, error);

@@ -37,7 +37,8 @@ void Stream::inspect_fd() {
   struct stat status{};
   int flags = fcntl(fd_, F_GETFL);
   if (flags < 0 || fstat(fd_, &status) < 0) {
-    throw Failure("BARECELL_ARGUMENT_INVALID", "descriptor " + std::to_string(fd_) + " for standard stream " + std::to_string(number_) + " is not open");
+    std::string stream = "standard stream " + std::to_string(number_);
+    throw Failure("BARECELL_ARGUMENT_INVALID", "descriptor " + std::to_string(fd_) + " for " + stream + " is not open");
   }
   if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)) type_ = FdType::Regular;
   if (S_ISSOCK(status.st_mode)) type_ = FdType::Socket;
@@ -54,7 +55,8 @@ void Stream::inspect_fd() {
   UniqueFd own(open(path, mode | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
   struct stat own_status{};
   if (!own || fstat(own.get(), &own_status) < 0) return;
-  if (own_status.st_dev == status.st_dev && own_status.st_ino == status.st_ino && own_status.st_rdev == status.st_rdev) own_ = std::move(own);
+  bool same = own_status.st_dev == status.st_dev && own_status.st_ino == status.st_ino && own_status.st_rdev == status.st_rdev;
+  if (same) own_ = std::move(own);
 }
 
 // No seek, tell or size: a descriptor's offset is shared with the host, and streams of the other kinds have none.
@@ -160,6 +162,8 @@ bool Stream::at_end() const noexcept {
   return kind_ == StreamConfig::Kind::None || (kind_ == StreamConfig::Kind::Bytes && position_ == bytes_.size());
 }
 
-std::vector<uint8_t> Stream::take() noexcept { return kind_ == StreamConfig::Kind::Capture ? std::exchange(bytes_, {}) : std::vector<uint8_t>(); }
+std::vector<uint8_t> Stream::take() noexcept {
+  return kind_ == StreamConfig::Kind::Capture ? std::exchange(bytes_, {}) : std::vector<uint8_t>();
+}
 
 }  // namespace barecell::wasi

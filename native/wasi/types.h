@@ -12,15 +12,16 @@ enum class Dialect { Preview1, Unstable };
 
 // $errno (u16). All of them, in the order of the specification, so that the values follow from the position.
 enum class Errno : uint16_t {
-  Success, TooBig, Acces, Addrinuse, Addrnotavail, Afnosupport, Again, Already, Badf, Badmsg, Busy, Canceled, Child, Connaborted, Connrefused,
-  Connreset, Deadlk, Destaddrreq, Dom, Dquot, Exist, Fault, Fbig, Hostunreach, Idrm, Ilseq, Inprogress, Intr, Inval, Io, Isconn, Isdir, Loop,
-  Mfile, Mlink, Msgsize, Multihop, Nametoolong, Netdown, Netreset, Netunreach, Nfile, Nobufs, Nodev, Noent, Noexec, Nolck, Nolink, Nomem, Nomsg,
-  Noprotoopt, Nospc, Nosys, Notconn, Notdir, Notempty, Notrecoverable, Notsock, Notsup, Notty, Nxio, Overflow, Ownerdead, Perm, Pipe, Proto,
-  Protonosupport, Prototype, Range, Rofs, Spipe, Srch, Stale, Timedout, Txtbsy, Xdev, Notcapable,
+  Success, TooBig, Acces, Addrinuse, Addrnotavail, Afnosupport, Again, Already, Badf, Badmsg, Busy, Canceled, Child,
+  Connaborted, Connrefused, Connreset, Deadlk, Destaddrreq, Dom, Dquot, Exist, Fault, Fbig, Hostunreach, Idrm, Ilseq,
+  Inprogress, Intr, Inval, Io, Isconn, Isdir, Loop, Mfile, Mlink, Msgsize, Multihop, Nametoolong, Netdown, Netreset, Netunreach,
+  Nfile, Nobufs, Nodev, Noent, Noexec, Nolck, Nolink, Nomem, Nomsg, Noprotoopt, Nospc, Nosys, Notconn, Notdir, Notempty,
+  Notrecoverable, Notsock, Notsup, Notty, Nxio, Overflow, Ownerdead, Perm, Pipe, Proto, Protonosupport, Prototype, Range, Rofs,
+  Spipe, Srch, Stale, Timedout, Txtbsy, Xdev, Notcapable,
 };
-static_assert(static_cast<int>(Errno::Badf) == 8 && static_cast<int>(Errno::Fault) == 21 && static_cast<int>(Errno::Inval) == 28 &&
-              static_cast<int>(Errno::Nosys) == 52 && static_cast<int>(Errno::Pipe) == 64 && static_cast<int>(Errno::Spipe) == 70 &&
-              static_cast<int>(Errno::Notcapable) == 76);
+constexpr int value_of(Errno error) { return static_cast<int>(error); }
+static_assert(value_of(Errno::Badf) == 8 && value_of(Errno::Fault) == 21 && value_of(Errno::Inval) == 28);
+static_assert(value_of(Errno::Nosys) == 52 && value_of(Errno::Pipe) == 64 && value_of(Errno::Notcapable) == 76);
 
 // $rights (u64): those that a stream can have. The bit is the position in the specification's list.
 constexpr uint64_t kRightFdRead = 1u << 1;
@@ -93,7 +94,8 @@ struct FilestatUnstable {
   uint64_t mtim;
   uint64_t ctim;
 };
-static_assert(sizeof(FilestatUnstable) == 56 && offsetof(FilestatUnstable, nlink) == 20 && offsetof(FilestatUnstable, size) == 24);
+static_assert(sizeof(FilestatUnstable) == 56);
+static_assert(offsetof(FilestatUnstable, nlink) == 20 && offsetof(FilestatUnstable, size) == 24);
 
 // $eventtype (u8)
 constexpr uint8_t kEventtypeClock = 0;
@@ -115,7 +117,8 @@ struct SubscriptionClock {
   uint16_t flags;
   uint16_t padding1[3];
 };
-static_assert(sizeof(SubscriptionClock) == 32 && offsetof(SubscriptionClock, timeout) == 8 && offsetof(SubscriptionClock, flags) == 24);
+static_assert(sizeof(SubscriptionClock) == 32);
+static_assert(offsetof(SubscriptionClock, timeout) == 8 && offsetof(SubscriptionClock, flags) == 24);
 
 // $subscription: userdata, tag, and the union of $subscription_clock and $subscription_fd_readwrite (an fd, u32, at its start).
 // In `wasi_unstable` $subscription_clock begins with a u64 `identifier`, which nothing uses; the fd is still at the start of the
@@ -136,6 +139,7 @@ struct Event {
   uint16_t flags;
   uint16_t padding1[3];
 };
-static_assert(sizeof(Event) == 32 && offsetof(Event, type) == 10 && offsetof(Event, nbytes) == 16 && offsetof(Event, flags) == 24);
+static_assert(sizeof(Event) == 32);
+static_assert(offsetof(Event, type) == 10 && offsetof(Event, nbytes) == 16 && offsetof(Event, flags) == 24);
 
 }  // namespace barecell::wasi

@@ -1,0 +1,86 @@
+/** Decides, for each import of an image, what stands behind its port. Default: nothing. */
+import { BarecellError } from "../errors.ts";
+import type { Image } from "../image/image.ts";
+import type { ImageImport, Signature, ValueType } from "../image/manifest.ts";
+
+/** What happens with an import that nobody grants. */
+export type UnknownImports = "refuse" | "trap" | "default";
+
+/** `wasi`: a WASI function of the addon; `zero`: returns zeros; `closed`: its port stays closed. */
+export type Grant = "wasi" | "zero" | "closed";
+
+export interface BoundImport {
+  readonly grant: Grant;
+  readonly module: string;
+  readonly name: string;
+}
+
+/** The types of the functions that the addon has, as letters (i: i32, j: i64, f: f32, d: f64). */
+export interface KnownFunction {
+  readonly name: string;
+  readonly params: string;
+  readonly results: string;
+}
+
+const WASI_MODULES: ReadonlySet<string> = new Set(["wasi_snapshot_preview1", "wasi_unstable"]);
+const LETTERS: Readonly<Record<string, ValueType>> = { i: "i32", j: "i64", f: "f32", d: "f64" };
+/** What a host call can carry (kHostCallMaxSlots in native/host_call.h). */
+const MAX_ZERO_RESULTS = 16;
+
+/**
+ * @param wasi the WASI functions that are granted, or undefined if none are
+ * @throws BARECELL_IMPORT_DENIED naming every import that is refused
+ */
+export function bindImports(
+  image: Image,
+  wasi: readonly KnownFunction[] | undefined,
+  unknownImports: UnknownImports,
+): BoundImport[] {
+  const known = new Map(wasi?.map((entry) => [entry.name, entry]));
+  const refused: string[] = [];
+  const bound = image.imports.map((entry): BoundImport => {
+    const found = WASI_MODULES.has(entry.module) ? known.get(entry.name) : undefined;
+    if (found) {
+      checkType(entry, found);
+      return { grant: "wasi", module: entry.module, name: entry.name };
+    }
+    if (unknownImports === "refuse") refused.push(`${entry.module}.${entry.name}`);
+    if (unknownImports === "default" && entry.type.results.length > MAX_ZERO_RESULTS) {
+      refused.push(`${entry.module}.${entry.name} (too many results)`);
+    }
+    return {
+      grant: unknownImports === "default" ? "zero" : "closed",
+      module: entry.module,
+      name: entry.name,
+    };
+  });
+  if (refused.length > 0) throw refusal(image, refused, wasi !== undefined);
+  return bound;
+}
+
+function refusal(image: Image, names: readonly string[], hasWasi: boolean): BarecellError {
+  const shown = names.slice(0, 10).join(", ") + (names.length > 10 ? `, and ${names.length - 10} more` : "");
+  const wantsWasi = !hasWasi && names.some((name) => WASI_MODULES.has(name.split(".")[0] ?? ""));
+  const cure = wantsWasi
+    ? "grant WASI with the option wasi: {}"
+    : 'boot with unknownImports "trap" or "default" (--unknown-imports) to run without them';
+  return new BarecellError(
+    "BARECELL_IMPORT_DENIED",
+    `'${image.manifest.module.name}' imports what nobody grants: ${shown}; ${cure}`,
+  );
+}
+
+function checkType(entry: ImageImport, known: KnownFunction): void {
+  const types = (letters: string): ValueType[] => [...letters].map((letter) => LETTERS[letter] ?? "i32");
+  const wanted: Signature = { params: types(known.params), results: types(known.results) };
+  if (spell(wanted) === spell(entry.type)) return;
+  throw new BarecellError(
+    "BARECELL_IMPORT_DENIED",
+    `the import '${entry.module}.${entry.name}' has the type ${spell(entry.type)}, but the function is ${spell(wanted)}`,
+  );
+}
+
+/** `(i32, i32) -> (i32)` */
+export function spell(type: Signature): string {
+  return `(${type.params.join(", ")}) -> (${type.results.join(", ")})`;
+}

@@ -1,0 +1,204 @@
+/** Loads the native addon and states its interface. The only place that knows where the binary lies. */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { BC_ABI_VERSION } from "../abi.ts";
+import { BarecellError, type ErrorCode, errorTable, errorText } from "../errors.ts";
+
+/** `OutcomeKind` of native/outcome.h, in its order. */
+export const OUTCOME = {
+  ready: 0,
+  done: 1,
+  trap: 2,
+  exception: 3,
+  syscall: 4,
+  exit: 5,
+  timeout: 6,
+  cancelled: 7,
+  outputLimit: 8,
+  protocol: 9,
+} as const;
+
+/** `Outcome` of native/outcome.h. */
+export interface NativeOutcome {
+  readonly kind: number;
+  readonly code: number;
+  readonly vector: number;
+  readonly errorCode: bigint;
+  readonly faultAddress: bigint;
+  readonly rip: bigint;
+  readonly rsp: bigint;
+  readonly rflags: bigint;
+  readonly inRing3: boolean;
+  /** DWARF order. */
+  readonly registers: readonly bigint[];
+  readonly detail: string;
+}
+
+export interface NativeImagePlan {
+  readonly bytes: Uint8Array;
+  readonly segments: readonly {
+    readonly gpa: number;
+    readonly fileOffset: number;
+    readonly fileBytes: number;
+    readonly memoryBytes: number;
+  }[];
+  readonly bootEntry: number;
+  readonly callEntry: number;
+  readonly syscallEntry: number;
+  readonly mailboxGpa: number;
+  readonly mailboxBytes: number;
+  readonly exceptionStacksGpa: number;
+  readonly bootPml4Gpa: number;
+  readonly runPml4Gpa: number;
+  readonly idt: number;
+  readonly tssLimit: number;
+  readonly stackBytes: number;
+  readonly stackGpa: number;
+  readonly linearGpa: number;
+  readonly linearBytes: number;
+  readonly imageEndGpa: number;
+  readonly importCount: number;
+  readonly needsAvx: boolean;
+}
+
+export type NativeStream =
+  | { readonly kind: "none" }
+  | { readonly kind: "fd"; readonly fd: number }
+  | { readonly kind: "bytes"; readonly bytes: Uint8Array }
+  | { readonly kind: "capture" };
+
+export interface NativeImport {
+  readonly grant: "wasi" | "zero" | "closed";
+  readonly module: string;
+  readonly name: string;
+}
+
+export interface NativeVmOptions {
+  readonly staged: boolean;
+  readonly maxLinearBytes: number;
+  readonly imports: readonly NativeImport[];
+  readonly wasi: {
+    readonly args: readonly string[];
+    readonly env: readonly string[];
+    readonly stdin: NativeStream;
+    readonly stdout: NativeStream;
+    readonly stderr: NativeStream;
+    readonly maxOutputBytes: number;
+  };
+}
+
+/** Nanoseconds since the boot began (0: not reached), and the guest's time stamp counter at each stage (low 32 bits). */
+export interface NativeTimeline {
+  readonly memoryMappedNs: number;
+  readonly vmCreatedNs: number;
+  readonly slotsSetNs: number;
+  readonly vcpuCreatedNs: number;
+  readonly cpuidSetNs: number;
+  readonly registersSetNs: number;
+  readonly readyNs: number;
+  readonly tscKhz: number;
+  readonly guestTsc: readonly number[];
+}
+
+export interface NativeImage {
+  readonly nativeImage: unique symbol;
+}
+
+export interface NativeVm {
+  bootSync(timeoutMs: number): NativeOutcome;
+  boot(timeoutMs: number): Promise<NativeOutcome>;
+  /** Results are written to `slots`. `true`: done. */
+  callSync(
+    index: number,
+    slots: Uint8Array,
+    argumentCount: number,
+    resultCount: number,
+    timeoutMs: number,
+  ): true | NativeOutcome;
+  call(
+    index: number,
+    slots: Uint8Array,
+    argumentCount: number,
+    resultCount: number,
+    timeoutMs: number,
+  ): Promise<true | NativeOutcome>;
+  cancel(): void;
+  dispose(): void;
+  linearBytes(): number;
+  readLinear(offset: number, length: number): Uint8Array<ArrayBuffer> | null;
+  writeLinear(offset: number, bytes: Uint8Array): boolean;
+  readStack(rsp: bigint): Uint8Array;
+  readImage(address: bigint, length: number): Uint8Array;
+  exits(): { readonly io: number; readonly mmio: number; readonly other: number };
+  timeline(): NativeTimeline;
+  takeOutput(stream: "stdout" | "stderr"): Uint8Array<ArrayBuffer>;
+}
+
+/** What KVM offers on this host. */
+export interface NativeProbe {
+  readonly apiVersion: number;
+  readonly memorySlots: number;
+  readonly maxVcpus: number;
+  readonly syncRegs: number;
+  readonly hasXsave: boolean;
+  readonly cr4: number;
+  readonly efer: number;
+  readonly emulatedSvm: boolean;
+}
+
+export interface Addon {
+  readonly abiVersion: number;
+  readonly Image: new (plan: NativeImagePlan) => NativeImage;
+  readonly Vm: new (image: NativeImage, options: NativeVmOptions) => NativeVm;
+  probe(): NativeProbe;
+  wasiSignatures(): readonly { readonly name: string; readonly params: string; readonly results: string }[];
+}
+
+/** Where the binary may be: built here, or shipped in the package. `BARECELL_ADDON` names another (sanitizer builds). */
+function candidates(): string[] {
+  const named = process.env["BARECELL_ADDON"];
+  const inPackage = ["build/Release/barecell.node", `prebuilds/linux-${process.arch}/barecell.node`];
+  return named ? [named] : inPackage.map((path) => fileURLToPath(new URL(`../../${path}`, import.meta.url)));
+}
+
+let loaded: Addon | undefined;
+
+/** @throws BARECELL_ADDON_MISSING */
+export function addon(): Addon {
+  if (loaded) return loaded;
+  const places = candidates();
+  const path = places.find((place) => existsSync(place));
+  if (path === undefined) {
+    throw new BarecellError(
+      "BARECELL_ADDON_MISSING",
+      `the native addon was not found (looked at ${places.join(", ")}); build it with: npm run build:native`,
+    );
+  }
+  let binding: Addon;
+  try {
+    binding = createRequire(import.meta.url)(path) as Addon;
+  } catch (cause) {
+    throw new BarecellError(
+      "BARECELL_ADDON_MISSING",
+      `the native addon ${path} does not load: ${errorText(cause)}; build it anew with: npm run build:native`,
+      { cause },
+    );
+  }
+  if (binding.abiVersion !== BC_ABI_VERSION) {
+    throw new BarecellError(
+      "BARECELL_ADDON_MISSING",
+      `the native addon ${path} is of ABI version ${binding.abiVersion}, and this barecell of ${BC_ABI_VERSION}; build it anew with: npm run build:native`,
+    );
+  }
+  loaded = binding;
+  return binding;
+}
+
+/** Native code throws plain errors with a `code` of the table; callers get the one error class. */
+export function fromNative(error: unknown): unknown {
+  if (error instanceof BarecellError || !(error instanceof Error)) return error;
+  const code = "code" in error ? error.code : undefined;
+  if (typeof code !== "string" || !Object.hasOwn(errorTable, code)) return error;
+  return new BarecellError(code as ErrorCode, error.message, { cause: error });
+}

@@ -1,0 +1,84 @@
+/** The guest's call stack at a trap, by function name. */
+import { type GuestFrame, isBarecellError } from "../errors.ts";
+import type { Image } from "../image/image.ts";
+import { SymbolTable } from "../image/symbols.ts";
+import { Unwinder } from "../image/unwind.ts";
+import type { NativeOutcome, NativeVm } from "./addon.ts";
+
+const MAX_FRAMES = 64;
+/** Bytes below RSP that belong to a leaf function (System V ABI, AMD64 supplement, 3.2.2). */
+const RED_ZONE_BYTES = 128n;
+
+interface DebugTables {
+  readonly symbols: SymbolTable;
+  readonly unwinder: Unwinder | undefined;
+}
+
+const tables = new WeakMap<Image, DebugTables>();
+
+function debugTables(image: Image): DebugTables {
+  let found = tables.get(image);
+  if (!found) {
+    const frames = image.elf.section(".eh_frame");
+    found = { symbols: new SymbolTable(image.elf), unwinder: frames && new Unwinder(frames) };
+    tables.set(image, found);
+  }
+  return found;
+}
+
+/** Never throws: a stack that cannot be read gives a short backtrace, and the trap itself is what counts. */
+export function backtraceOf(image: Image, vm: NativeVm, outcome: NativeOutcome): GuestFrame[] {
+  if (!outcome.inRing3) return [];
+  try {
+    const { symbols, unwinder } = debugTables(image);
+    const from = outcome.rsp > RED_ZONE_BYTES ? outcome.rsp - RED_ZONE_BYTES : outcome.rsp;
+    let bytes = vm.readStack(from);
+    let address = from;
+    if (bytes.length === 0) {
+      // RSP within 128 bytes of the stack's end, or in the hole below it after an overflow: take the stack from its lowest page.
+      address = BigInt(image.layout.segments.find((segment) => segment.purpose === "stack")?.virtual ?? 0);
+      bytes = vm.readStack(outcome.rsp > address ? outcome.rsp : address);
+      if (outcome.rsp > address) address = outcome.rsp;
+    }
+    const walked = unwinder?.walk(outcome, { address, bytes }, MAX_FRAMES) ?? [
+      { rip: outcome.rip, cfa: outcome.rsp },
+    ];
+    const frames: GuestFrame[] = [];
+    walked.forEach((frame, i) => {
+      const symbol = symbols.lookup(i === 0 ? frame.rip : frame.rip - 1n)?.name;
+      const described = describe(image, symbol, frame.rip);
+      if (described) frames.push(described);
+    });
+    return frames;
+  } catch (error) {
+    if (isBarecellError(error)) return [];
+    throw error;
+  }
+}
+
+/** Undefined for barecell's own wrappers, which would only repeat the names of what they wrap. */
+function describe(image: Image, symbol: string | undefined, rip: bigint): GuestFrame | undefined {
+  const address = `0x${rip.toString(16)}`;
+  if (symbol === undefined) return { name: "?", address };
+  const bare = symbol.replace(/\.(constprop|isra|part|cold|lto_priv)(\.\d+)*|\.\d+$/g, "");
+  const imported = /^w2c_h_i(\d+)$/.exec(bare);
+  if (imported) {
+    const entry = image.imports[Number(imported[1])];
+    return {
+      name: entry ? `${entry.module}.${entry.name}` : bare,
+      functionIndex: Number(imported[1]),
+      address,
+    };
+  }
+  // Function symbols end in the function's index (see canonical-module.ts), `_0` is wasm2c's.
+  const own = /^(?:wrap_)?w2c_m_((?:.*_)?f(\d+))(?:_0)?$/.exec(bare);
+  if (own) {
+    const functionIndex = Number(own[2]);
+    const kept = (own[1] as string).replace(/_?f\d+$/, "");
+    const name =
+      image.manifest.functionNames[functionIndex] ?? (kept === "" ? `func[${functionIndex}]` : kept);
+    return { name, functionIndex, address };
+  }
+  if (/^(w2c_m_e\d+|call_\d+|bc_.*|wrap_.*|wasm_rt_trap|stop)$/.test(bare)) return undefined;
+  return { name: bare, address };
+}

@@ -1,0 +1,62 @@
+/** The host's view of a VM's linear memory. Every access is checked and copied. */
+import { BarecellError } from "../errors.ts";
+import type { NativeVm } from "./addon.ts";
+
+export class LinearMemoryView {
+  readonly #native: NativeVm;
+  readonly #isDisposed: () => boolean;
+
+  constructor(native: NativeVm, isDisposed: () => boolean) {
+    this.#native = native;
+    this.#isDisposed = isDisposed;
+  }
+
+  /** Size now, bytes. A guest that runs may be growing it. @throws BARECELL_DISPOSED */
+  get byteLength(): number {
+    this.#check();
+    return this.#native.linearBytes();
+  }
+
+  /**
+   * A copy of a range; it does not follow later changes.
+   * @throws BARECELL_ARGUMENT_INVALID if any byte lies outside, BARECELL_DISPOSED
+   */
+  read(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    this.#check();
+    this.#checkNumber("offset", offset);
+    this.#checkNumber("length", length);
+    const bytes = this.#native.readLinear(offset, length);
+    if (bytes === null) throw this.#outside(offset, length);
+    return bytes;
+  }
+
+  /** Writes bytes, all or none. @throws BARECELL_ARGUMENT_INVALID if any byte lies outside, BARECELL_DISPOSED */
+  write(offset: number, bytes: Uint8Array): void {
+    this.#check();
+    this.#checkNumber("offset", offset);
+    if (!(bytes instanceof Uint8Array)) {
+      throw new BarecellError("BARECELL_ARGUMENT_INVALID", "bytes must be a Uint8Array");
+    }
+    if (!this.#native.writeLinear(offset, bytes)) throw this.#outside(offset, bytes.length);
+  }
+
+  #check(): void {
+    if (this.#isDisposed())
+      throw new BarecellError("BARECELL_DISPOSED", "the VM is disposed; boot a new one");
+  }
+
+  #checkNumber(name: string, value: number): void {
+    if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return;
+    throw new BarecellError(
+      "BARECELL_ARGUMENT_INVALID",
+      `${name} must be a whole number that is not negative, not ${String(value)}`,
+    );
+  }
+
+  #outside(offset: number, length: number): BarecellError {
+    return new BarecellError(
+      "BARECELL_ARGUMENT_INVALID",
+      `the range of ${length} bytes at ${offset} is not inside linear memory, which has ${this.#native.linearBytes()} bytes`,
+    );
+  }
+}

@@ -1,0 +1,45 @@
+/** Hands an image to the addon, once, however many VMs it boots. */
+import { BC_IMAGE_BASE } from "../abi.ts";
+import type { Image } from "../image/image.ts";
+import { addon, type NativeImage } from "./addon.ts";
+import { checkProcessor } from "./cpu.ts";
+
+const handles = new WeakMap<Image, NativeImage>();
+
+/** @throws BARECELL_IMAGE_CPU, BARECELL_ADDON_MISSING */
+export function nativeImage(image: Image): NativeImage {
+  const known = handles.get(image);
+  if (known) return known;
+  checkProcessor(image.manifest.targetCpu);
+  const { header, linearGpa, linearBytes } = image.layout;
+  const segments = [...image.layout.segments].sort((a, b) => a.physical - b.physical);
+  const own = segments.filter((segment) => segment.purpose !== "linear memory");
+  const handle = new (addon().Image)({
+    bytes: image.bytes,
+    segments: segments.map((segment) => ({
+      gpa: segment.physical,
+      fileOffset: segment.fileOffset,
+      fileBytes: segment.fileBytes,
+      memoryBytes: segment.memoryBytes,
+    })),
+    bootEntry: header.bootEntry,
+    callEntry: header.callEntry,
+    syscallEntry: header.syscallEntry,
+    mailboxGpa: header.mailbox - BC_IMAGE_BASE,
+    mailboxBytes: header.mailboxBytes,
+    exceptionStacksGpa: header.exceptionStacks - BC_IMAGE_BASE,
+    bootPml4Gpa: header.bootPml4Gpa,
+    runPml4Gpa: header.runPml4Gpa,
+    idt: header.idt,
+    tssLimit: header.tssLimit,
+    stackBytes: header.stackBytes,
+    stackGpa: own.find((segment) => segment.purpose === "stack")?.physical ?? 0,
+    linearGpa,
+    linearBytes,
+    imageEndGpa: Math.max(...own.map((segment) => segment.physical + segment.memoryBytes)),
+    importCount: image.imports.length,
+    needsAvx: image.manifest.targetCpu === "x86-64-v3",
+  });
+  handles.set(image, handle);
+  return handle;
+}

@@ -1,0 +1,97 @@
+/** WebAssembly values between JavaScript and the mailbox's slots of 16 bytes. */
+import { BC_SLOT_BYTES } from "../abi.ts";
+import { BarecellError } from "../errors.ts";
+import type { Signature, ValueType } from "../image/manifest.ts";
+
+/** i32, f32 and f64 are numbers, i64 is a bigint, v128 a Uint8Array of 16 bytes. */
+export type WasmValue = number | bigint | Uint8Array;
+
+const INT32_MIN = -(2 ** 31);
+const UINT32_MAX = 2 ** 32 - 1;
+const INT64_MIN = -(2n ** 63n);
+const UINT64_MAX = 2n ** 64n - 1n;
+
+/**
+ * Checks arguments against a function's type and writes them into slots.
+ * @throws BARECELL_ARGUMENT_INVALID naming the argument
+ */
+export function writeArguments(name: string, type: Signature, args: readonly unknown[]): Uint8Array {
+  if (args.length !== type.params.length) {
+    throw new BarecellError(
+      "BARECELL_ARGUMENT_INVALID",
+      `'${name}' takes ${count(type.params.length)} (${type.params.join(", ") || "none"}), but ${args.length === 1 ? "1 was" : `${args.length} were`} given`,
+    );
+  }
+  const slots = new Uint8Array(Math.max(type.params.length, type.results.length) * BC_SLOT_BYTES);
+  const view = new DataView(slots.buffer);
+  type.params.forEach((param, i) => {
+    writeValue(view, i * BC_SLOT_BYTES, param, args[i], `argument ${i + 1} of '${name}'`);
+  });
+  return slots;
+}
+
+const count = (n: number): string => (n === 1 ? "1 argument" : `${n} arguments`);
+
+function writeValue(view: DataView, at: number, type: ValueType, value: unknown, what: string): void {
+  switch (type) {
+    case "i32":
+      if (typeof value !== "number" || !Number.isInteger(value) || value < INT32_MIN || value > UINT32_MAX) {
+        throw wrong(what, "a whole number from -2^31 to 2^32 - 1 (i32)", value);
+      }
+      view.setUint32(at, value >>> 0, true);
+      return;
+    case "i64":
+      if (typeof value !== "bigint" || value < INT64_MIN || value > UINT64_MAX) {
+        throw wrong(what, "a bigint from -2^63 to 2^64 - 1 (i64)", value);
+      }
+      view.setBigUint64(at, BigInt.asUintN(64, value), true);
+      return;
+    case "f32":
+      if (typeof value !== "number") throw wrong(what, "a number (f32)", value);
+      view.setFloat32(at, value, true);
+      return;
+    case "f64":
+      if (typeof value !== "number") throw wrong(what, "a number (f64)", value);
+      view.setFloat64(at, value, true);
+      return;
+    case "v128":
+      if (!(value instanceof Uint8Array) || value.length !== BC_SLOT_BYTES) {
+        throw wrong(what, "a Uint8Array of 16 bytes (v128)", value);
+      }
+      new Uint8Array(view.buffer, at, BC_SLOT_BYTES).set(value);
+      return;
+    default:
+      throw wrong(what, `a value that JavaScript cannot make (${type})`, value);
+  }
+}
+
+function wrong(what: string, wanted: string, value: unknown): BarecellError {
+  const shown =
+    typeof value === "bigint" ? `${value}n` : typeof value === "string" ? `'${value}'` : String(value);
+  return new BarecellError(
+    "BARECELL_ARGUMENT_INVALID",
+    `${what} must be ${wanted}, not ${typeof value === "object" ? "an object" : `${typeof value} ${shown}`}`,
+  );
+}
+
+/** Results out of slots; i32 is signed, as in JavaScript's own WebAssembly interface. */
+export function readResults(type: Signature, slots: Uint8Array): WasmValue[] {
+  const view = new DataView(slots.buffer, slots.byteOffset, slots.byteLength);
+  return type.results.map((result, i) => {
+    const at = i * BC_SLOT_BYTES;
+    switch (result) {
+      case "i32":
+        return view.getInt32(at, true);
+      case "i64":
+        return view.getBigInt64(at, true);
+      case "f32":
+        return view.getFloat32(at, true);
+      case "f64":
+        return view.getFloat64(at, true);
+      case "v128":
+        return slots.slice(at, at + BC_SLOT_BYTES);
+      default:
+        throw new BarecellError("BARECELL_INTERNAL", `a result of type ${result} cannot leave the VM`);
+    }
+  });
+}
