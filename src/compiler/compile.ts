@@ -197,7 +197,12 @@ function manifestOf(
 ): Manifest {
   const memory = info.memories[0];
   const functionNames: Record<string, string> = {};
-  for (const [index, functionName] of info.functionNames) {
+  const names = new Map(info.functionNames);
+  // A function without a name of its own goes by the name it is exported or imported under.
+  for (const entry of info.exports) {
+    if (entry.kind === "func" && !names.has(entry.index)) names.set(entry.index, entry.name);
+  }
+  for (const [index, functionName] of names) {
     if (symbolName(functionName, index) !== `${functionName}_f${index}`) functionNames[index] = functionName;
   }
   return {
@@ -211,7 +216,12 @@ function manifestOf(
     targetCpu: options.targetCpu,
     exports: info.exports.map((entry) =>
       entry.kind === "func"
-        ? { name: entry.name, kind: entry.kind, type: functionTypeOf(info, entry.index) }
+        ? {
+            name: entry.name,
+            kind: entry.kind,
+            type: functionTypeOf(info, entry.index),
+            functionIndex: entry.index,
+          }
         : { name: entry.name, kind: entry.kind },
     ),
     imports: info.imports.flatMap((entry) =>

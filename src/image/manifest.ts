@@ -24,8 +24,9 @@ export interface Signature {
 export interface ImageExport {
   readonly name: string;
   readonly kind: "func" | "table" | "memory" | "global";
-  /** Only for functions. */
+  /** Only for functions: the type, and the place in the function index space. */
   readonly type?: Signature;
+  readonly functionIndex?: number;
 }
 
 /** One imported function; its port is BC_PORT_IMPORT_BASE + its place in the list. */
@@ -132,7 +133,14 @@ function parseExport(entry: unknown): ImageExport {
   const fields = record(entry, "exports");
   const kind = text(fields["kind"], "exports.kind");
   const name = text(fields["name"], "exports.name");
-  if (kind === "func") return { name, kind, type: signature(fields["type"]) };
+  if (kind === "func") {
+    return {
+      name,
+      kind,
+      type: signature(fields["type"]),
+      functionIndex: integer(fields["functionIndex"], "exports.functionIndex"),
+    };
+  }
   if (kind === "table" || kind === "memory" || kind === "global") return { name, kind };
   throw bad("exports.kind");
 }

@@ -47,13 +47,20 @@ export function backtraceOf(image: Image, vm: NativeVm, outcome: NativeOutcome):
     walked.forEach((frame, i) => {
       const symbol = symbols.lookup(i === 0 ? frame.rip : frame.rip - 1n)?.name;
       const described = describe(image, symbol, frame.rip);
-      if (described) frames.push(described);
+      // An export's wrapper stands between its function and the caller; both go by the function's name.
+      if (described && !(i > 0 && isSame(frames.at(-1), described) && symbol?.startsWith("w2c_m_e"))) {
+        frames.push(described);
+      }
     });
     return frames;
   } catch (error) {
     if (isBarecellError(error)) return [];
     throw error;
   }
+}
+
+function isSame(a: GuestFrame | undefined, b: GuestFrame): boolean {
+  return a?.functionIndex !== undefined && a.functionIndex === b.functionIndex;
 }
 
 /** Undefined for barecell's own wrappers, which would only repeat the names of what they wrap. */
@@ -79,6 +86,21 @@ function describe(image: Image, symbol: string | undefined, rip: bigint): GuestF
       image.manifest.functionNames[functionIndex] ?? (kept === "" ? `func[${functionIndex}]` : kept);
     return { name, functionIndex, address };
   }
-  if (/^(w2c_m_e\d+|call_\d+|bc_.*|wrap_.*|wasm_rt_trap|stop)$/.test(bare)) return undefined;
+  const exported = /^w2c_m_e(\d+)$/.exec(bare);
+  if (exported) {
+    const entry = image.exports[Number(exported[1])];
+    if (entry?.functionIndex === undefined) return undefined;
+    return {
+      name: nameOf(image, entry.functionIndex, entry.name),
+      functionIndex: entry.functionIndex,
+      address,
+    };
+  }
+  if (/^(call_\d+|bc_.*|wrap_.*|wasm_rt_trap|stop)$/.test(bare)) return undefined;
   return { name: bare, address };
+}
+
+/** @param kept what the symbol spells of the name */
+function nameOf(image: Image, functionIndex: number, kept: string): string {
+  return image.manifest.functionNames[functionIndex] ?? (kept === "" ? `func[${functionIndex}]` : kept);
 }
