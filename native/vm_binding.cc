@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "environment.h"
 #include "image_binding.h"
 #include "napi_values.h"
 
@@ -136,13 +135,14 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
       options.imports.push_back(std::move(function));
     }
     vm_ = std::make_shared<Vm>(Kvm::shared(), image->image(), std::move(options));
-    Environment::of(info.Env()).add(vm_);
+    live_vms_ = Environment::of(info.Env()).live_vms();
+    live_vms_->insert(vm_);
   });
 }
 
 // Collected without dispose(): the VM goes with the object. A running call holds the VM and the object alike.
 VmBinding::~VmBinding() {
-  if (vm_) Environment::of(Env()).remove(vm_);
+  if (vm_ && live_vms_) live_vms_->erase(vm_);
 }
 
 Vm& VmBinding::idle_vm() {
@@ -278,7 +278,7 @@ Napi::Value VmBinding::dispose(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     if (vm_) {
       idle_vm();
-      Environment::of(info.Env()).remove(vm_);
+      live_vms_->erase(vm_);
       vm_.reset();
     }
     return info.Env().Undefined();

@@ -5,8 +5,8 @@
 
 #include <memory>
 
+#include "environment.h"
 #include "vm.h"
-
 #include "wasi/instance.h"
 
 namespace barecell {
@@ -39,6 +39,7 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
 
   std::shared_ptr<wasi::Instance> wasi_;
   std::shared_ptr<Vm> vm_;
+  std::shared_ptr<LiveVms> live_vms_;
   bool busy_ = false;  // JavaScript thread only
 };
 

@@ -10,7 +10,9 @@ const TOOLS = {
 };
 
 function onPath(program) {
-  const places = program.includes("/") ? [program] : (process.env.PATH ?? "").split(":").map((dir) => join(dir, program));
+  const places = program.includes("/")
+    ? [program]
+    : (process.env.PATH ?? "").split(":").map((dir) => join(dir, program));
   return places.some((place) => {
     try {
       accessSync(place, constants.X_OK);

@@ -17,7 +17,11 @@ const KIND_BYTE: Record<ExternalKind, number> = { func: 0, table: 1, memory: 2, 
 
 /** Characters of a function's name that are kept for readers of symbol tables; the index makes it unique. */
 export function symbolName(name: string | undefined, index: number): string {
-  const kept = (name ?? "").replace(/[^A-Za-z0-9]+/g, "_").slice(0, 100);
+  // No underscore in front: wasm2c would escape it.
+  const kept = (name ?? "")
+    .replace(/[^A-Za-z0-9]+/g, "_")
+    .replace(/^_/, "")
+    .slice(0, 100);
   return `${kept === "" ? "" : `${kept}_`}f${index}`;
 }
 

@@ -14,7 +14,6 @@ export const STUBS = fileURLToPath(new URL("../../guest-stubs", import.meta.url)
 export const COMMON_FLAGS: readonly string[] = [
   "-std=gnu17",
   "-ffreestanding",
-  "-nostdinc",
   // Code runs at 12 GiB, out of reach of 32-bit absolute addresses; with PIE all of its own data is reached relative to RIP.
   "-fPIE",
   "-fvisibility=hidden",
@@ -83,6 +82,7 @@ export async function buildImage(
     ...[...sources.files].map(([name, content]) => writeFile(join(folder, name), content)),
   ]);
   const include = await compilerIncludeFolder(compiler);
+  // Only SIMDe wants the system's headers (for types and inline functions); ours come first.
   const shared = [
     ...COMMON_FLAGS,
     ...targetFlags(options.targetCpu),
@@ -94,7 +94,7 @@ export async function buildImage(
     join(STUBS, "include"),
     "-isystem",
     include,
-    ...(sources.simde === undefined ? [] : ["-idirafter", sources.simde]),
+    ...(sources.simde === undefined ? ["-nostdinc"] : ["-idirafter", sources.simde]),
     "-c",
   ];
   const cc = (...args: string[]) =>

@@ -2,16 +2,19 @@
  * Runs npm wabt's wasm2c with a large stack. Started as a child process by wasm2c.ts, never imported.
  *
  * The tool is itself WebAssembly with a stack of 64 KiB, which real modules overrun. Its exports allow a larger one: grow its
- * memory, then allocate a negative amount of stack, which moves the stack pointer up to the new end.
+ * memory, then allocate a negative amount of stack, which moves the stack pointer up to the new end. V8's own stack for it is as small, and
+ * only a worker thread may have a larger one.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import { compileFunction } from "node:vm";
+import { isMainThread, Worker } from "node:worker_threads";
 
 /** The most that the tool's memory may have (emscripten's own limit), so heap and stack are as far apart as they can be. */
 const MEMORY_BYTES = 2 ** 31 - 65536;
 const STACK_BYTES = 256 * 2 ** 20;
+const THREAD_STACK_MB = 512;
 /** Stands at the end of the stack; heap growing up or stack growing down would overwrite it. */
 const CANARY = 0x5afe57ac;
 
@@ -65,14 +68,36 @@ function extractBinary(text: string): Uint8Array<ArrayBuffer> {
   return decode() as Uint8Array<ArrayBuffer>;
 }
 
-process.on("exit", (code) => {
-  if (code === 0 && memory && new DataView(memory.buffer).getUint32(MEMORY_BYTES - STACK_BYTES) !== CANARY) {
-    process.stderr.write("wasm2c ran out of memory\n");
-    process.exitCode = 70;
-  }
-});
+function runInWorker(): void {
+  const worker = new Worker(new URL(import.meta.url), {
+    argv: process.argv.slice(2),
+    resourceLimits: { stackSizeMb: THREAD_STACK_MB, maxOldGenerationSizeMb: 4096 },
+  });
+  worker.on("error", (error) => {
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 1;
+  });
+  worker.on("exit", (code) => {
+    process.exitCode ??= code;
+  });
+}
 
-const run = compileFunction(source, ["Module", "require", "module", "exports", "__filename", "__dirname"], {
-  filename: script,
-});
-run(Module, toolRequire, { exports: {} }, {}, script, dirname(script));
+function runTool(): void {
+  process.on("exit", (code) => {
+    if (
+      code === 0 &&
+      memory &&
+      new DataView(memory.buffer).getUint32(MEMORY_BYTES - STACK_BYTES) !== CANARY
+    ) {
+      process.stderr.write("wasm2c ran out of memory\n");
+      process.exitCode = 70;
+    }
+  });
+  const run = compileFunction(source, ["Module", "require", "module", "exports", "__filename", "__dirname"], {
+    filename: script,
+  });
+  run(Module, toolRequire, { exports: {} }, {}, script, dirname(script));
+}
+
+if (isMainThread) runInWorker();
+else runTool();

@@ -44,13 +44,16 @@ export function backtraceOf(image: Image, vm: NativeVm, outcome: NativeOutcome):
       { rip: outcome.rip, cfa: outcome.rsp },
     ];
     const frames: GuestFrame[] = [];
+    let inWrapper = false;
     walked.forEach((frame, i) => {
       const symbol = symbols.lookup(i === 0 ? frame.rip : frame.rip - 1n)?.name;
       const described = describe(image, symbol, frame.rip);
-      // An export's wrapper stands between its function and the caller; both go by the function's name.
-      if (described && !(i > 0 && isSame(frames.at(-1), described) && symbol?.startsWith("w2c_m_e"))) {
-        frames.push(described);
-      }
+      // An export's wrapper stands between its function and the caller; both go by the function's name. Where the function was inlined into
+      // its wrapper, a wrapper that calls itself is recursion, and every level counts.
+      const isWrapper = symbol?.startsWith("w2c_m_e") ?? false;
+      const repeats = isWrapper && !inWrapper && isSame(frames.at(-1), described);
+      if (described && !repeats) frames.push(described);
+      inWrapper = isWrapper;
     });
     return frames;
   } catch (error) {
@@ -59,8 +62,8 @@ export function backtraceOf(image: Image, vm: NativeVm, outcome: NativeOutcome):
   }
 }
 
-function isSame(a: GuestFrame | undefined, b: GuestFrame): boolean {
-  return a?.functionIndex !== undefined && a.functionIndex === b.functionIndex;
+function isSame(a: GuestFrame | undefined, b: GuestFrame | undefined): boolean {
+  return a?.functionIndex !== undefined && a.functionIndex === b?.functionIndex;
 }
 
 /** Undefined for barecell's own wrappers, which would only repeat the names of what they wrap. */

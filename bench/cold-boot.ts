@@ -1,0 +1,103 @@
+/** Measures a cold boot, beside the floor program on the same image with the same steps. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { compile, type Image, MicroVM } from "barecell";
+import { runFloor } from "./floor.ts";
+import { inProject } from "./paths.ts";
+import { interleave, type Measurement, nowUs, type Settings, sampleCount } from "./scenario.ts";
+import { percentile, summarize } from "./statistics.ts";
+
+const EXPORT = "add";
+const ARGUMENTS = [20, 22] as const;
+const RESULT = 42;
+const BATCH = 20;
+/** Boots before the measured ones of each batch, as in the floor program: after the other side's batch the caches are cold. */
+const WARM_UP = 5;
+
+type Series = Map<string, number[]>;
+
+export async function measureColdBoot(settings: Settings, boot: "staged" | "direct"): Promise<Measurement> {
+  settings.progress("compiling");
+  const image = await compile(readFileSync(inProject("examples", "add", "add.wasm")), { cache: false });
+  const imagePath = join(settings.scratch, "image.cell");
+  await image.save(imagePath);
+  const index = image.exports.findIndex((entry) => entry.name === EXPORT);
+
+  const own: Series = new Map();
+  const steps: Series = new Map();
+  const floor: Series = new Map();
+  const floorSteps: Series = new Map();
+  const total = sampleCount(settings, 400, 2 * BATCH);
+  await interleave(
+    total,
+    BATCH,
+    [
+      (count) => {
+        for (let i = -WARM_UP; i < count; i++) bootOnce(image, boot, i < 0 ? undefined : { own, steps });
+      },
+      async (count) => {
+        const call = ["--call", String(index), ...ARGUMENTS.map(String)];
+        const report = await runFloor(settings.floor, imagePath, [
+          ...["--boot", boot, "--runs", String(count), "--steps"],
+          ...call,
+        ]);
+        if (report.slot !== String(RESULT))
+          throw new Error(`the floor program's call returned ${report.slot}`);
+        for (const [name, samples] of Object.entries(report.samples)) add(floor, name, ...samples);
+        for (const [name, samples] of Object.entries(report.steps ?? {})) add(floorSteps, name, ...samples);
+      },
+    ],
+    (done) => settings.progress(`${done} of ${total}`),
+  );
+
+  const dispose = own.get("dispose") ?? [];
+  const floorClose = floor.get("close") ?? [];
+  const medians = (series: Series): Record<string, number> =>
+    Object.fromEntries([...series].map(([name, samples]) => [name, percentile(samples, 0.5)]));
+  return {
+    unit: "us",
+    samples: own.get("boot to result") ?? [],
+    floor: floor.get("boot to result") ?? [],
+    details: {
+      image: "examples/add/add.wasm",
+      warmUpPerBatch: WARM_UP,
+      batch: BATCH,
+      stepsP50: { barecell: medians(steps), floor: medians(floorSteps) },
+      dispose: {
+        ...summarize(dispose),
+        floor: summarize(floorClose),
+        samples: { value: dispose, floor: floorClose },
+      },
+    },
+    notes: [
+      `dispose p50 ${summarize(dispose).p50.toFixed(0)} us, floor ${summarize(floorClose).p50.toFixed(0)} us`,
+    ],
+  };
+}
+
+function bootOnce(image: Image, boot: "staged" | "direct", into?: { own: Series; steps: Series }): void {
+  const begin = nowUs();
+  const vm = MicroVM.bootSync(image, { boot });
+  const booted = nowUs();
+  const result = vm.callSync(EXPORT, ...ARGUMENTS);
+  const called = nowUs();
+  if (result !== RESULT) throw new Error(`the call returned ${String(result)}`);
+  // Outside of both measured spans.
+  const timeline = vm.timeline;
+  const disposing = nowUs();
+  vm.dispose();
+  const disposed = nowUs();
+  if (!into) return;
+  add(into.own, "boot to result", called - begin);
+  add(into.own, "dispose", disposed - disposing);
+  // What JavaScript and Node-API take: the addon's own clock starts when it makes the VM's object.
+  add(into.steps, "JavaScript", booted - begin - timeline.totalUs);
+  for (const step of timeline.steps) add(into.steps, step.name, step.durationUs);
+  add(into.steps, "call", called - booted);
+}
+
+function add(series: Series, name: string, ...samples: number[]): void {
+  const list = series.get(name);
+  if (list) list.push(...samples);
+  else series.set(name, samples);
+}

@@ -1,0 +1,8 @@
+import { measureColdBoot } from "../cold-boot.ts";
+import type { Scenario } from "../scenario.ts";
+
+export const coldDirect: Scenario = {
+  name: "cold-direct",
+  title: "no VM yet -> boot straight into ring 3 -> result of one call",
+  measure: (settings) => measureColdBoot(settings, "direct"),
+};

@@ -1,0 +1,8 @@
+/** All scenarios, in the order they run. */
+import type { Scenario } from "../scenario.ts";
+import { coldDirect } from "./cold-direct.ts";
+import { coldStaged } from "./cold-staged.ts";
+import { compute } from "./compute.ts";
+import { hostCall } from "./host-call.ts";
+
+export const SCENARIOS: readonly Scenario[] = [coldStaged, coldDirect, hostCall, compute];

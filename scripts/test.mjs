@@ -1,0 +1,119 @@
+// `npm test`: every check, in an order that tells the cheap news first, and one line of counts at the end. What is skipped is said with its reason.
+import { spawnSync } from "node:child_process";
+import { accessSync, constants, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { sanitizerEnvironment } from "./sanitizer.mjs";
+
+const totals = { passed: 0, failed: 0, skipped: 0 };
+const notes = [];
+
+function add(counts) {
+  for (const key of Object.keys(totals)) totals[key] += counts[key] ?? 0;
+}
+
+function run(title, command, env = {}) {
+  process.stdout.write(`\n== ${title}\n`);
+  const started = Date.now();
+  const result = spawnSync(command[0], command.slice(1), {
+    stdio: "inherit",
+    env: { ...process.env, ...env },
+  });
+  process.stdout.write(`   (${((Date.now() - started) / 1000).toFixed(1)} s)\n`);
+  return result.status;
+}
+
+/** A check that passes or fails as a whole. */
+function check(title, command, env) {
+  const ok = run(title, command, env) === 0;
+  add(ok ? { passed: 1 } : { failed: 1 });
+  if (!ok) notes.push(`FAILED: ${title}`);
+}
+
+/** A vitest run, counted test by test from its own report. */
+function vitest(title, args, env = {}, command = []) {
+  const report = `build/reports/${title.replace(/\W+/g, "-")}.json`;
+  mkdirSync("build/reports", { recursive: true });
+  rmSync(report, { force: true });
+  const status = run(
+    title,
+    [
+      ...command,
+      process.execPath,
+      "node_modules/vitest/vitest.mjs",
+      "run",
+      ...args,
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile=${report}`,
+    ],
+    env,
+  );
+  countReport(title, report, status);
+}
+
+function countReport(title, report, status) {
+  let result;
+  try {
+    result = JSON.parse(readFileSync(report, "utf8"));
+  } catch {
+    add({ failed: 1 });
+    notes.push(`FAILED: ${title} gave no report (status ${status})`);
+    return;
+  }
+  const skipped = (result.numPendingTests ?? 0) + (result.numTodoTests ?? 0);
+  add({ passed: result.numPassedTests, failed: result.numFailedTests, skipped });
+  // A file that could not even be loaded has no failed test to its name.
+  if (status !== 0 && result.numFailedTests === 0) add({ failed: 1 });
+  if (status !== 0) notes.push(`FAILED: ${title}`);
+  for (const file of result.testResults ?? []) {
+    for (const test of file.assertionResults ?? []) {
+      if (test.status === "pending" || test.status === "skipped" || test.status === "todo") {
+        notes.push(`skipped: ${test.fullName}`);
+      }
+    }
+  }
+}
+
+function kvmIsUsable() {
+  try {
+    accessSync("/dev/kvm", constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const only = process.argv[2];
+const wanted = (name) => only === undefined || only === name;
+
+if (!kvmIsUsable()) {
+  const banner = "#".repeat(100);
+  process.stdout.write(
+    `\n${banner}\n/dev/kvm IS MISSING OR MAY NOT BE OPENED: every test that boots a VM will FAIL. Run 'node dist/cli/main.js doctor'.\n${banner}\n`,
+  );
+}
+if (wanted("static")) {
+  check("format and lint (biome)", [process.execPath, "node_modules/@biomejs/biome/bin/biome", "check", "."]);
+  check("types (tsc)", [process.execPath, "node_modules/typescript/bin/tsc", "-p", "tsconfig.json"]);
+  check("generated pages are up to date", [process.execPath, "scripts/make-docs.mjs", "--check"]);
+}
+if (wanted("unit")) vitest("tests", []);
+if (wanted("native")) {
+  check("native tests under AddressSanitizer and UBSan", [process.execPath, "scripts/test-native.mjs"]);
+  vitest("VM tests on the sanitizer build of the addon", ["tests/vm"], sanitizerEnvironment());
+}
+if (wanted("svm")) {
+  const status = run("VM tests on emulated AMD SVM with nested paging", [
+    process.execPath,
+    "scripts/test-svm.mjs",
+  ]);
+  if (status === 3) {
+    add({ skipped: 1 });
+    notes.push("skipped: AMD SVM tests (see the message above for what is missing)");
+  } else {
+    countReport("AMD SVM", "build/reports/svm.json", status);
+  }
+}
+
+process.stdout.write(`\n${notes.join("\n")}${notes.length > 0 ? "\n" : ""}`);
+process.stdout.write(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`);
+process.exitCode = totals.failed > 0 || totals.passed === 0 ? 1 : 0;

@@ -1,0 +1,57 @@
+/** Reads the values of options. A wrong value throws commander's own error, which names the option. */
+import { InvalidArgumentError } from "commander";
+
+const UNITS: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
+
+/** Any text. */
+export const text = (value: string): string => value;
+
+/** Bytes, or with K, M or G (also KiB, MB …), which are powers of 1024. */
+export function sizeInBytes(value: string): number {
+  const found = /^(\d+)([kmg]?)(?:i?b)?$/i.exec(value);
+  const bytes = found && Number(found[1]) * (UNITS[(found[2] ?? "").toLowerCase()] ?? 1);
+  if (bytes === null || !Number.isSafeInteger(bytes)) {
+    throw new InvalidArgumentError("It must be a number of bytes, or a number with K, M or G, such as 64M.");
+  }
+  return bytes;
+}
+
+/** A timer of Node cannot take more (2^31 - 1). */
+const MAX_MS = 2_147_483_647;
+
+/** Milliseconds; 0 is for "no limit". */
+export function milliseconds(value: string): number {
+  const ms = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN;
+  if (ms >= 0 && ms <= MAX_MS) return ms;
+  throw new InvalidArgumentError(`It must be a number of milliseconds up to ${MAX_MS}, or 0 for no limit.`);
+}
+
+/** The C compiler's level. */
+export function optimizeLevel(value: string): 0 | 1 | 2 | 3 {
+  const level = ([0, 1, 2, 3] as const).find((candidate) => String(candidate) === value);
+  if (level !== undefined) return level;
+  throw new InvalidArgumentError("It must be 0, 1, 2 or 3.");
+}
+
+/** One of several words. */
+export function choice<T extends string>(choices: readonly T[]): (value: string) => T {
+  return (value) => {
+    const found = choices.find((candidate) => candidate === value);
+    if (found !== undefined) return found;
+    throw new InvalidArgumentError(`Allowed choices are ${choices.join(", ")}.`);
+  };
+}
+
+/** `NAME=VALUE`; the value may be empty and may hold `=`. */
+export function pairs(value: string): readonly [string, string] {
+  const at = value.indexOf("=");
+  if (at > 0) return [value.slice(0, at), value.slice(at + 1)];
+  throw new InvalidArgumentError("It must be NAME=VALUE.");
+}
+
+/** For an option that may stand several times. */
+export function appendTo<T>(
+  parse: (value: string) => T,
+): (value: string, previous: readonly T[] | undefined) => readonly T[] {
+  return (value, previous = []) => [...previous, parse(value)];
+}

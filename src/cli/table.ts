@@ -1,0 +1,248 @@
+/**
+ * The one table of commands and options. The parser (program.ts), the help and `docs/cli.md` (docs.ts) are made from it, so an option
+ * cannot exist in one of them only.
+ */
+import { TARGET_CPUS } from "../image/manifest.ts";
+import { appendTo, choice, milliseconds, optimizeLevel, pairs, sizeInBytes, text } from "./option-values.ts";
+
+/** One option. `parse` is absent for a switch without a value. */
+export interface OptionSpec<T> {
+  /** As commander reads them: `-o, --output <file>`. */
+  readonly flags: string;
+  readonly description: string;
+  /** @param previous the value so far, for options that may stand several times */
+  readonly parse?: (value: string, previous: T | undefined) => T;
+  /** What holds without the option, in words, if anything does. */
+  readonly standard?: string;
+  readonly choices?: readonly string[];
+}
+
+/** One operand of a command. */
+export interface OperandSpec {
+  readonly name: string;
+  readonly description: string;
+  readonly optional?: true;
+  /** Takes all that is left. */
+  readonly rest?: true;
+}
+
+/** A command. */
+export interface CommandSpec {
+  readonly summary: string;
+  /** Paragraphs of plain text. */
+  readonly description: readonly string[];
+  readonly operands: readonly OperandSpec[];
+  /** Options stand before the first operand; what comes after it is left as it is. */
+  readonly passThrough?: true;
+  // biome-ignore lint/suspicious/noExplicitAny: the values' types differ from option to option; `OptionsOf` recovers them.
+  readonly options: Readonly<Record<string, OptionSpec<any>>>;
+  readonly examples: readonly (readonly [command: string, what: string])[];
+  /** What the fields of `--json` mean. */
+  readonly json: readonly (readonly [field: string, meaning: string])[];
+}
+
+const flag = (flags: string, description: string): OptionSpec<boolean> => ({ flags, description });
+const valued = <T>(
+  flags: string,
+  description: string,
+  parse: (value: string, previous: T | undefined) => T,
+  more: { readonly standard?: string; readonly choices?: readonly string[] } = {},
+): OptionSpec<T> => ({ flags, description, parse, ...more });
+const chosen = <const T extends string>(
+  flags: string,
+  description: string,
+  choices: readonly T[],
+  standard: T,
+): OptionSpec<T> => valued(flags, description, choice(choices), { choices, standard });
+
+const json = flag("--json", "print one JSON object on the last line of standard output");
+
+const compileOptions = {
+  targetCpu: chosen("--target-cpu <level>", "processor level the code may use", TARGET_CPUS, "x86-64-v2"),
+  stackSize: valued("--stack-size <size>", "the guest's stack; bytes, or with K, M or G", sizeInBytes, {
+    standard: "1M",
+  }),
+  optimize: valued("--optimize <level>", "level of the C compiler, 0 to 3", optimizeLevel, { standard: "2" }),
+  cache: flag("--no-cache", "compile anew, and keep nothing in the cache"),
+};
+
+const failure = [["error", "only if it failed: `code` (see errors.md) and `message`"]] as const;
+
+/** All commands, by name. */
+export const commands = {
+  run: {
+    summary: "run a module or an image in a microVM",
+    description: [
+      "Runs `_start` of a WebAssembly module (.wasm, compiled first and kept in the cache) or of an image (.cell), or the export that --invoke names, in a new microVM.",
+      "Options stand before the module; all that comes after it goes to the guest. One `--` right after the module is dropped, so `run app.wasm -- -v` and `run app.wasm -v` are the same.",
+      "The guest gets WASI preview 1: the module's file name and the arguments, the variables that --env names and no others, and the standard streams. No files, no network.",
+      "With --invoke the arguments are numbers of the types that the export takes: decimal or 0x for integers, and nan, inf and -inf for floating point. If the module exports `_initialize`, it runs first.",
+    ],
+    operands: [
+      { name: "module|image", description: "a .wasm module or a .cell image; told apart by content" },
+      { name: "args", description: "arguments for the guest", optional: true, rest: true },
+    ],
+    passThrough: true,
+    options: {
+      invoke: valued("--invoke <export>", "call this exported function instead of `_start`", text),
+      env: valued(
+        "--env <NAME=VALUE>",
+        "set an environment variable of the guest; repeatable",
+        appendTo(pairs),
+      ),
+      boot: chosen(
+        "--boot <way>",
+        "walk from real mode up, or start in ring 3 with registers set by the host",
+        ["staged", "direct"],
+        "staged",
+      ),
+      timeline: flag("--timeline", "print on standard error what the boot spent its time on"),
+      maxMemory: valued(
+        "--max-memory <size>",
+        "how far linear memory may grow; bytes, or with K, M or G",
+        sizeInBytes,
+        { standard: "256M" },
+      ),
+      timeout: valued(
+        "--timeout <ms>",
+        "time for starting, and for the call, in milliseconds; 0 for none",
+        milliseconds,
+        { standard: "10000" },
+      ),
+      unknownImports: chosen(
+        "--unknown-imports <way>",
+        "an import that nobody grants: refuse the module, trap when it is called, or return zeros",
+        ["refuse", "trap", "default"],
+        "refuse",
+      ),
+      ...compileOptions,
+      capture: flag("--capture", "with --json: put the guest's output into the object"),
+      json,
+    },
+    examples: [
+      ["barecell run examples/hello/hello.wasm one two", "run a WASI command with two arguments"],
+      ["barecell run --invoke add examples/add/add.wasm 2 3", "call an exported function; prints 5"],
+      ["barecell run --timeline --boot direct app.cell", "run an image, and show where the time went"],
+      ["barecell run --env LANG=C --timeout 2000 --max-memory 64M app.wasm -- --verbose", "with limits"],
+      ["barecell run --json --capture app.wasm", "for programs: everything in one object"],
+    ],
+    json: [
+      ["ok", "true if the guest came to its own end, whatever its exit status"],
+      ["results", "what the export returned; i64 and v128, NaN and infinities are strings"],
+      ["exitCode", "the guest's exit status, 0 if it returned; null if it did not come to its end"],
+      ["trap", "`code`, `message` and `backtrace` (innermost first) if the guest trapped, else null"],
+      ["stdout, stderr", "only with --capture: what the guest wrote, read as UTF-8"],
+      [
+        "timings",
+        "microseconds: `compileUs` (or loading the image), `createUs` (the host's steps of the boot until the registers are set), `bootUs` (the whole boot), `callUs`, `totalUs`",
+      ],
+      ["exits", "VM exits: `io` (host calls), `mmio`, `other`"],
+      ["memory", "`linearBytes`: size of linear memory at the end"],
+      ["error", "`code` and `message`, if a limit ended the guest; alone with `ok` if it could not run"],
+    ],
+  },
+  compile: {
+    summary: "compile a module to an image",
+    description: [
+      "Compiles a WebAssembly module to an image, an ELF file that `run` boots without a compiler, and that readelf, objdump and gdb read.",
+    ],
+    operands: [{ name: "module", description: "a .wasm module" }],
+    options: {
+      output: valued("-o, --output <image>", "where to write the image", text, {
+        standard: "the module's path, ending in .cell",
+      }),
+      name: valued("--name <name>", "the module's name in messages", text, { standard: "the file's name" }),
+      ...compileOptions,
+      json,
+    },
+    examples: [
+      ["barecell compile app.wasm", "writes app.cell"],
+      ["barecell compile app.wasm -o build/app.cell --target-cpu x86-64-v3", "for processors with AVX2"],
+    ],
+    json: [
+      ["ok", "true if the image was written"],
+      ["image", "its path"],
+      ["name", "the module's name"],
+      ["digest", "SHA-256 of the image"],
+      ["sizeBytes", "its size"],
+      ["cached", "whether the cache already had it"],
+      ["compileUs", "microseconds"],
+      ...failure,
+    ],
+  },
+  inspect: {
+    summary: "show what is in a module or an image",
+    description: [
+      "Shows exports, imports with their ports, segments with permissions and sizes, the memory map, limits, and what made the image. A module is compiled first.",
+    ],
+    operands: [{ name: "module|image", description: "a .wasm module or a .cell image" }],
+    options: { ...compileOptions, json },
+    examples: [
+      ["barecell inspect app.cell", "for people"],
+      ["barecell inspect --json app.wasm", "for programs"],
+    ],
+    json: [
+      ["ok", "true"],
+      ["name, module", "the module's name; its `digest` and `sizeBytes`"],
+      ["abiVersion, targetCpu, producer", "what the image is for, and what made it"],
+      ["digest, sizeBytes", "of the image"],
+      ["exports", "`name`, `kind`, and `type` of functions"],
+      ["imports", "`module`, `name`, `type`, `port` (hexadecimal)"],
+      ["hasStart", "whether the module has a start function"],
+      ["memory", "`minBytes`, `maxBytes` of linear memory; null if there is none"],
+      ["tables", "`element`, `min`, `capacity`"],
+      ["stackBytes", "the guest's stack"],
+      [
+        "segments",
+        "`purpose`, `virtual`, `physical`, `permissions`, `ring`, `fileOffset`, `fileBytes`, `memoryBytes`",
+      ],
+      ["memoryMap", "guest-virtual ranges in order: `from`, `to` (exclusive), `what`, `permissions`"],
+      ...failure,
+    ],
+  },
+  doctor: {
+    summary: "check whether this machine can run barecell",
+    description: [
+      "Checks KVM, the processor, the addon, the C compiler and limits, boots a microVM, and names the cure of what is wrong. Exit status 1 if nothing can be run here.",
+    ],
+    operands: [],
+    options: { json },
+    examples: [["barecell doctor", "what is missing, and how to get it"]],
+    json: [
+      ["ok", "whether an image can be run here"],
+      ["host", "`kind`: bare metal, nested, PVM or unknown"],
+      ["checks", "`name`, `status` (ok, warn, fail, skip), `detail`, `cure`"],
+      ["kvm", "API version and capabilities; null if KVM cannot be opened"],
+    ],
+  },
+} as const satisfies Record<string, CommandSpec>;
+
+export type CommandName = keyof typeof commands;
+
+type ValueOf<S> = S extends OptionSpec<infer T> ? T : never;
+
+/** The values of a command's options; what was not given is absent, except switches with `no`, which are true then. */
+export type OptionsOf<Name extends CommandName> = {
+  readonly [K in keyof (typeof commands)[Name]["options"]]?: ValueOf<(typeof commands)[Name]["options"][K]>;
+};
+
+/** What the exit status of every command means. */
+export const exitStatuses: readonly (readonly [status: string, meaning: string])[] = [
+  ["0 to 255", "`run`: the guest's own exit status"],
+  ["0", "done"],
+  ["1", "an error that is none of the others; `doctor`: nothing can be run here"],
+  ["2", "wrong usage: options, arguments, a file that cannot be read, an export or import that is not there"],
+  ["124", "`run`: the guest took longer than its --timeout"],
+  ["134", "`run`: the guest trapped (128 + 6, as for a program that aborts)"],
+];
+
+/** What a command is asked to do. */
+export interface Invocation<Name extends CommandName> {
+  readonly operands: readonly string[];
+  readonly options: OptionsOf<Name>;
+}
+
+/** One function for each command; its value is the exit status. */
+export type Handlers = {
+  readonly [Name in CommandName]: (invocation: Invocation<Name>) => Promise<number>;
+};

@@ -1,0 +1,37 @@
+/** What the machine that the tests run on is like. */
+import { readFileSync } from "node:fs";
+
+/** Inside the emulated machine of `npm run test:svm`: kvm-amd with nested paging, ten times slower. */
+export const isSvm: boolean = process.env["BARECELL_SVM"] === "1";
+
+/** Factor for upper bounds and amounts of work. */
+export const slowness: number = isSvm ? 10 : 1;
+
+const flags = new Set((/^flags\s*:\s*(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "").split(" "));
+
+/** The processor's own AVX; a guest sees it where KVM passes it on, as PVM does unasked. */
+export const hasAvx: boolean = flags.has("avx") && flags.has("avx2");
+
+/** A test that cannot hold here says so where people look, whatever the reporter shows of skipped tests. */
+export function announceSkip(what: string, why: string): void {
+  process.stderr.write(`\n!!! SKIPPED: ${what}: ${why}\n`);
+}
+
+/**
+ * Waits for a promise, but not forever: what hangs fails here with a name, and the rest of the file still runs.
+ * @param ms generous; multiplied in the emulated machine
+ */
+export async function soon<T>(what: string, promise: Promise<T>, ms = 20_000): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`${what} did not come to an end in ${ms * slowness} ms`)),
+      ms * slowness,
+    );
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
