@@ -23,11 +23,20 @@ export async function measureColdBoot(settings: Settings, boot: "staged" | "dire
   await image.save(imagePath);
   const index = image.exports.findIndex((entry) => entry.name === EXPORT);
 
+  const total = sampleCount(settings, 400, 2 * BATCH);
+  const floorOptions = ["--boot", boot, "--steps", "--call", String(index), ...ARGUMENTS.map(String)];
+  // Before this process has ever had a VM: one that it keeps would spare the floor the costs of being the only one (see README.md).
+  const aloneReport = await runFloor(settings.floor, imagePath, [
+    ...floorOptions,
+    "--runs",
+    String(Math.min(total, 100)),
+  ]);
+  const alone = aloneReport.samples["boot to result"] ?? [];
+
   const own: Series = new Map();
   const steps: Series = new Map();
   const floor: Series = new Map();
   const floorSteps: Series = new Map();
-  const total = sampleCount(settings, 400, 2 * BATCH);
   await interleave(
     total,
     BATCH,
@@ -36,11 +45,7 @@ export async function measureColdBoot(settings: Settings, boot: "staged" | "dire
         for (let i = -WARM_UP; i < count; i++) bootOnce(image, boot, i < 0 ? undefined : { own, steps });
       },
       async (count) => {
-        const call = ["--call", String(index), ...ARGUMENTS.map(String)];
-        const report = await runFloor(settings.floor, imagePath, [
-          ...["--boot", boot, "--runs", String(count), "--steps"],
-          ...call,
-        ]);
+        const report = await runFloor(settings.floor, imagePath, [...floorOptions, "--runs", String(count)]);
         if (report.slot !== String(RESULT))
           throw new Error(`the floor program's call returned ${report.slot}`);
         for (const [name, samples] of Object.entries(report.samples)) add(floor, name, ...samples);
@@ -62,6 +67,7 @@ export async function measureColdBoot(settings: Settings, boot: "staged" | "dire
       image: "examples/add/add.wasm",
       warmUpPerBatch: WARM_UP,
       batch: BATCH,
+      floorAlone: { ...summarize(alone), samples: alone },
       stepsP50: { barecell: medians(steps), floor: medians(floorSteps) },
       dispose: {
         ...summarize(dispose),
@@ -70,6 +76,7 @@ export async function measureColdBoot(settings: Settings, boot: "staged" | "dire
       },
     },
     notes: [
+      `floor p50 with no other VM of this process's: ${summarize(alone).p50.toFixed(0)} us`,
       `dispose p50 ${summarize(dispose).p50.toFixed(0)} us, floor ${summarize(floorClose).p50.toFixed(0)} us`,
     ],
   };

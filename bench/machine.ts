@@ -1,6 +1,6 @@
 /** The machine that was measured on: figures mean nothing without it. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { inProject } from "./paths.ts";
 
@@ -20,6 +20,8 @@ export interface Machine {
   readonly commit: string;
   /** Load average of the last minute, before the first scenario: other work makes figures worse. */
   readonly load: number;
+  /** VMs of other processes, before the first scenario (of those that may be looked at): they make creating and closing VMs faster. */
+  readonly liveVms: number;
 }
 
 export function describeMachine(): Machine {
@@ -38,7 +40,32 @@ export function describeMachine(): Machine {
     barecell: (JSON.parse(readFileSync(inProject("package.json"), "utf8")) as { version: string }).version,
     commit: firstLine("git", ["-C", inProject(), "describe", "--always", "--dirty"]),
     load: loadavg()[0] ?? 0,
+    liveVms: countLiveVms(),
   };
+}
+
+function countLiveVms(): number {
+  const processes = list("/proc").filter((name) => /^\d+$/.test(name));
+  return processes
+    .flatMap((id) => list(`/proc/${id}/fd`).map((fd) => `/proc/${id}/fd/${fd}`))
+    .filter((fd) => linkTarget(fd) === "anon_inode:kvm-vm").length;
+}
+
+/** A process may end, or not be ours to look at. */
+function list(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function linkTarget(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
 }
 
 function kvmKind(): Machine["kvm"] {
@@ -51,9 +78,8 @@ function kvmKind(): Machine["kvm"] {
 /** What the kernel does against faults of the processor, where it does something or should. */
 function mitigations(): Record<string, string> {
   const folder = "/sys/devices/system/cpu/vulnerabilities";
-  if (!existsSync(folder)) return {};
   return Object.fromEntries(
-    readdirSync(folder)
+    list(folder)
       .map((name) => [name, read(`${folder}/${name}`)] as const)
       .filter(([, state]) => state !== "Not affected" && state !== ""),
   );

@@ -75,7 +75,7 @@ async function main(request: Request): Promise<void> {
   const floor = buildFloor();
   const { runs, quick } = request;
   process.stdout.write(
-    `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB; Linux ${machine.kernel}; KVM: ${machine.kvm}; Node ${machine.node}; load ${machine.load.toFixed(1)}\n\n`,
+    `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB; Linux ${machine.kernel}; KVM: ${machine.kvm}; Node ${machine.node}; load ${machine.load.toFixed(1)}; VMs of others: ${machine.liveVms}\n\n`,
   );
   const scenarios: Record<string, ScenarioReport> = {};
   for (const name of request.names) scenarios[name] = await runScenario({ name, quick, runs, floor });

@@ -107,8 +107,7 @@
 #define BC_MAILBOX_FUNCTION 4
 #define BC_MAILBOX_GROW_PAGES 8
 #define BC_MAILBOX_GROW_RESULT 16
-#define BC_MAILBOX_LINEAR_BYTES 24
-#define BC_MAILBOX_BOOT_TSC 32
+#define BC_MAILBOX_BOOT_TSC 24
 /* Stages of a staged boot, in order; indexes of mailbox.boot_tsc. */
 #define BC_STAGE_REAL_MODE 0
 #define BC_STAGE_PROTECTED_MODE 1
@@ -145,9 +144,6 @@
 /* SHA-256 of the whole file, taken with these 32 bytes zero. */
 #define BC_NOTE_TYPE_DIGEST 0x42430002
 
-/* What the image needs of the processor beyond x86-64-v2 (bits of the manifest's cpuFeatures). */
-#define BC_CPU_AVX 1
-
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 
@@ -164,7 +160,6 @@ typedef struct bc_mailbox {
   uint32_t function;                  /* IN  index into the image's exported functions */
   uint64_t grow_pages;                /* OUT WebAssembly pages that memory.grow asks for */
   uint64_t grow_result;               /* IN  pages before growth, or 2^64-1 when refused */
-  uint64_t linear_bytes;              /* IN  size of linear memory 0 at boot */
   uint64_t boot_tsc[BC_STAGE_COUNT];  /* OUT time stamps of the boot stages; the low 32 bits count */
   uint8_t reserved[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_BOOT_TSC - 8 * BC_STAGE_COUNT];
   bc_slot slots[];                    /* both: arguments before, results after */
@@ -180,7 +175,6 @@ BC_CONTRACT(sizeof(bc_mailbox) == BC_MAILBOX_HEADER_BYTES);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, function) == BC_MAILBOX_FUNCTION);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_pages) == BC_MAILBOX_GROW_PAGES);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_result) == BC_MAILBOX_GROW_RESULT);
-BC_CONTRACT(__builtin_offsetof(bc_mailbox, linear_bytes) == BC_MAILBOX_LINEAR_BYTES);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_tsc) == BC_MAILBOX_BOOT_TSC);
 #endif /* __ASSEMBLER__ */
 

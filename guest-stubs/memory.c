@@ -52,8 +52,8 @@ static inline void copy_backward(uint8_t* to, const uint8_t* from, size_t count)
   *(block*)to = first;
 }
 
-void* memcpy(void* restrict to, const void* restrict from, size_t count) {
-  void* result = to;
+/* From the first byte to the last: right for ranges that do not overlap, and for those whose target starts below the source. */
+static inline void move_forward(void* to, const void* from, size_t count) {
   if (count <= 32) {
     move_up_to_32(to, from, count);
   } else if (count < STRING_INSTRUCTION_FROM) {
@@ -61,14 +61,18 @@ void* memcpy(void* restrict to, const void* restrict from, size_t count) {
   } else {
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
   }
-  return result;
+}
+
+void* memcpy(void* restrict to, const void* restrict from, size_t count) {
+  move_forward(to, from, count);
+  return to;
 }
 
 void* memmove(void* to, const void* from, size_t count) {
   if (count <= 32) {
     move_up_to_32(to, from, count);
   } else if ((uintptr_t)to - (uintptr_t)from >= count) {
-    memcpy(to, from, count); /* the target does not start inside the source */
+    move_forward(to, from, count); /* the target does not start inside the source */
   } else {
     copy_backward(to, from, count);
   }

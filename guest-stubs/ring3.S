@@ -20,6 +20,8 @@ bc_ring3_boot:
         movl    %r8d, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_PAGE_TABLES(%rcx)
         movl    %r9d, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_DESCRIPTOR_TABLES(%rcx)
         movl    %eax, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_RING3(%rcx)
+        fninit
+        ldmxcsr bc_mxcsr_default(%rip)
         call    bc_guest_init
         ud2
         .cfi_endproc
@@ -30,9 +32,18 @@ bc_ring3_boot:
 bc_ring3_call:
         .cfi_startproc
         .cfi_undefined rip
+        /* Rounding mode, exception masks and the x87 stack outlive a call, a trap too; no call may find what another left there. */
+        fninit
+        ldmxcsr bc_mxcsr_default(%rip)
         call    bc_guest_call
         ud2
         .cfi_endproc
         .size   bc_ring3_call, . - bc_ring3_call
+
+        /* Round to nearest, every exception masked, subnormals kept (Intel SDM vol. 1, 10.2.3): WebAssembly's arithmetic. */
+        .section .rodata.bc_mxcsr, "a", @progbits
+        .balign 4
+bc_mxcsr_default:
+        .long   0x1f80
 
         .section .note.GNU-stack, "", @progbits

@@ -74,4 +74,3 @@ export const BC_STAGE_COUNT = 7;
 
 export const BC_NOTE_TYPE_MANIFEST = 0x42430001;
 export const BC_NOTE_TYPE_DIGEST = 0x42430002;
-export const BC_CPU_AVX = 1;

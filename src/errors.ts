@@ -136,7 +136,7 @@ export const errorTable = {
   },
   BARECELL_POISONED: {
     kind: "state",
-    when: "The VM was used after a trap or a kill, which leave its memory as it was in the middle of the call.",
+    when: "The VM was used after a call that did not return (trap, kill, exit), which leaves its memory as it was in the middle.",
     cure: "Dispose the VM and boot a new one.",
   },
   BARECELL_BUSY: {

@@ -45,7 +45,10 @@ export async function runProgram(argv: readonly string[], handlers: Handlers): P
   } catch (error) {
     if (!(error instanceof CommanderError)) return reportError(error, asJson);
     if (error.exitCode === 0) return EXIT.ok;
-    const message = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
+    const message = error.message
+      .replace(/^error: /, "")
+      .replace(/\s*\n\s*/g, " ")
+      .replace(/\.$/, "");
     return reportError(
       usageError(`${message}; see barecell ${commandNameOf(argv) ?? ""} --help`.replace("  ", " ")),
       asJson,

@@ -53,13 +53,9 @@ export const stderr = new Terminal(2);
 
 /** Names come from modules, which may be anybody's: what would steer a terminal is shown as its number. Line feed and tab stay. */
 export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about
-  return text.replace(
-    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
-    (found) => {
-      return `\\u{${found.codePointAt(0)?.toString(16)}}`;
-    },
-  );
+  return text.replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, (found) => {
+    return `\\u{${found.codePointAt(0)?.toString(16)}}`;
+  });
 }
 
 /** As `printable`, for a name that stands within a line. */

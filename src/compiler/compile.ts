@@ -1,6 +1,7 @@
 /** module.wasm -> validate -> wasm2c -> cc -> link -> image. */
 import { createHash } from "node:crypto";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { mkdtemp, readFile, rm, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -91,6 +92,10 @@ async function compileFresh(
   options: CheckedCompileOptions,
 ): Promise<Image> {
   const folder = await makeFolder();
+  // A caller that ends the process in the middle (process.exit in a signal handler) must not leave the folder behind. The compiler may
+  // still write for a moment, hence the retries.
+  const removeAtExit = (): void => rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  process.once("exit", removeAtExit);
   try {
     options.onProgress("translate");
     const [generated, version] = await Promise.all([
@@ -112,13 +117,18 @@ async function compileFresh(
         ]),
         linearScript: linearLinkerScript(linear),
         symbols: linkerSymbols(info, capacities, linear, options),
-        simde: generated.includes("<simde/wasm/simd128.h>") ? findSimde() : undefined,
+        simde: (await usesSimde(generated, folder)) ? findSimde() : undefined,
       },
       folder,
       options,
     );
-    return finishImage(await readFile(elfPath));
+    return finishImage(await readLinked(elfPath));
+  } catch (error) {
+    // Not every tool says that this is its trouble: wasm2c writes half a file and is content.
+    if (systemErrorCode(error) === "ENOSPC" || (await isFull(folder))) throw noTemporarySpace(error);
+    throw error;
   } finally {
+    process.removeListener("exit", removeAtExit);
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -127,13 +137,43 @@ async function makeFolder(): Promise<string> {
   try {
     return await mkdtemp(join(tmpdir(), "barecell-"));
   } catch (cause) {
-    const why = systemErrorCode(cause) === "ENOSPC" ? "no space is left on the device" : errorText(cause);
+    if (systemErrorCode(cause) === "ENOSPC") throw noTemporarySpace(cause);
     throw new BarecellError(
       "BARECELL_FILE_UNWRITABLE",
-      `cannot make a temporary folder in ${tmpdir()}: ${why}; set TMPDIR to a place with room`,
+      `cannot make a temporary folder in ${tmpdir()}: ${errorText(cause)}; set TMPDIR to a place with room`,
       { cause },
     );
   }
+}
+
+async function isFull(folder: string): Promise<boolean> {
+  const { bavail } = await statfs(folder);
+  return bavail === 0;
+}
+
+async function readLinked(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    if (systemErrorCode(cause) !== "ENOENT") throw cause;
+    throw new BarecellError("BARECELL_COMPILE_FAILED", "the linker was content, but wrote no file", {
+      cause,
+    });
+  }
+}
+
+/** Instructions need SIMDe in the source, an exported type alone in the header. */
+async function usesSimde(generated: string, folder: string): Promise<boolean> {
+  const include = "<simde/wasm/simd128.h>";
+  return generated.includes(include) || (await readFile(join(folder, "module.h"), "utf8")).includes(include);
+}
+
+function noTemporarySpace(cause: unknown): BarecellError {
+  return new BarecellError(
+    "BARECELL_FILE_UNWRITABLE",
+    `no space is left for temporary files in ${tmpdir()}; set TMPDIR to a place with room`,
+    { cause },
+  );
 }
 
 /** Fills in what is only known after linking: page tables, then the digest over all. */

@@ -43,7 +43,7 @@ const load = (type: ValueType, slot: number): string => {
 const store = (type: ValueType, slot: number, value: string): string => {
   switch (type) {
     case "v128":
-      return `__builtin_memcpy(&slots[${slot}], &(v128){${value}}, 16);`;
+      return `__builtin_memcpy(&slots[${slot}], &${value}, 16);`;
     case "i32":
       return `slots[${slot}].u64 = (u32)${value};`;
     case "f32":
@@ -118,7 +118,7 @@ void (*const bc_exports[])(bc_slot*) = {${functions.map((entry) => (entry ? `cal
 const uint32_t bc_export_count = ${functions.length};
 const uint32_t bc_table_capacities[] = {${tableCapacities.join(", ") || "0"}};
 const uint32_t bc_table_count = ${tableCapacities.length};
-__attribute__((section(".boot.iopb"), used)) static unsigned char io_bitmap[] = {${bitmap}};
+__attribute__((section(".boot.iopb"), used, aligned(1))) unsigned char bc_io_bitmap[] = {${bitmap}};
 `;
 }
 

@@ -14,9 +14,10 @@ export function validateModule(bytes: Uint8Array, maxModuleBytes: number): Modul
     );
   }
   const info = read(bytes);
+  // Before V8, which knows the proposal in some versions and calls it invalid in others.
+  if (info.memories.length > 1) throw unsupported("it has several memories (multi-memory proposal)");
   const module = validateByV8(bytes);
   checkImports(info);
-  if (info.memories.length > 1) throw unsupported("it has several memories (multi-memory proposal)");
   const seen = WebAssembly.Module.exports(module).length;
   // Two readers of one file that disagree would be a way to smuggle something past the first.
   if (seen !== info.exports.length || WebAssembly.Module.imports(module).length !== info.imports.length) {

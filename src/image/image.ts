@@ -1,6 +1,6 @@
 /** An image (`.cell`): read, checked, and described. Nothing here touches KVM. */
 import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { open, readFile, rm, stat } from "node:fs/promises";
 import { BC_NOTE_TYPE_DIGEST, BC_NOTE_TYPE_MANIFEST, BC_PAGE_SIZE } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { type ElfFile, ElfFormatError, readElf } from "./elf-reader.ts";
@@ -61,11 +61,21 @@ export class Image {
     return Image.fromBytes(await readInput(path, "image"));
   }
 
-  /** Writes the image to a file. @throws BARECELL_FILE_UNWRITABLE */
+  /** Writes the image to a file. @throws BARECELL_FILE_UNWRITABLE; half an image is not left behind then */
   async save(path: string | URL): Promise<void> {
+    let isOpen = false;
     try {
-      await writeFile(path, this.bytes);
+      const file = await open(path, "w");
+      isOpen = true;
+      try {
+        await file.writeFile(this.bytes);
+      } finally {
+        await file.close();
+      }
     } catch (cause) {
+      // Not a device or a pipe that was named as output.
+      if (isOpen && (await stat(path).catch(() => undefined))?.isFile())
+        await rm(path, { force: true }).catch(() => {});
       throw new BarecellError(
         "BARECELL_FILE_UNWRITABLE",
         `cannot write the image to ${path}: ${errorText(cause)}`,

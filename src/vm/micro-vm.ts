@@ -202,7 +202,7 @@ export class MicroVM {
       running: ["BARECELL_BUSY", "another call of this VM is running; await it first"],
       poisoned: [
         "BARECELL_POISONED",
-        "a trap or a kill ended the last call; dispose the VM and boot a new one",
+        "the last call did not return (a trap, a kill or an exit); dispose the VM and boot a new one",
       ],
       disposed: ["BARECELL_DISPOSED", "the VM is disposed; boot a new one"],
     };

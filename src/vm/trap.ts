@@ -112,7 +112,7 @@ export function describeException(outcome: NativeOutcome, image: Image, vm: Nati
   }
   switch (outcome.vector) {
     case VECTOR_PAGE_FAULT:
-      return describePageFault(outcome);
+      return describePageFault(outcome, image);
     case VECTOR_GENERAL_PROTECTION:
     case VECTOR_STACK_FAULT:
       return describeProtectionFault(outcome, image, vm, name);
@@ -123,8 +123,15 @@ export function describeException(outcome: NativeOutcome, image: Image, vm: Nati
   }
 }
 
-function describePageFault(outcome: NativeOutcome): TrapDescription {
+function describePageFault(outcome: NativeOutcome, image: Image): TrapDescription {
   const address = outcome.faultAddress;
+  if ((outcome.errorCode & FAULT_FETCH) !== 0n && address === BigInt(image.layout.header.syscallEntry)) {
+    // PVM goes to LSTAR without leaving ring 3, which may not execute there.
+    return {
+      code: "BARECELL_TRAP_PRIVILEGED_INSTRUCTION",
+      message: "the guest executed 'syscall', or jumped to where it leads",
+    };
+  }
   const access =
     (outcome.errorCode & FAULT_FETCH) !== 0n
       ? "execute"
