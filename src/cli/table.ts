@@ -77,6 +77,7 @@ export const commands = {
       "Options stand before the module; all that comes after it goes to the guest. One `--` right after the module is dropped, so `run app.wasm -- -v` and `run app.wasm -v` are the same.",
       "The guest gets WASI preview 1: the module's file name and the arguments, the variables that --env names and no others, and the standard streams. No files, no network.",
       "With --invoke the arguments are numbers of the types that the export takes: decimal or 0x for integers, and nan, inf and -inf for floating point. If the module exports `_initialize`, it runs first.",
+      "With --json the object is the last line of standard output. If the guest can write there, a line feed comes before the object, so what stands before that is exactly the guest's output.",
     ],
     operands: [
       { name: "module|image", description: "a .wasm module or a .cell image; told apart by content" },

@@ -16,7 +16,7 @@ import {
 } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { readElf } from "../image/elf-reader.ts";
-import { fileDigest, Image, readInput, readNotes } from "../image/image.ts";
+import { fileDigest, Image, readNotes } from "../image/image.ts";
 import { buildPageTables, readLayout } from "../image/layout.ts";
 import type { Manifest } from "../image/manifest.ts";
 import { fixedTablePages } from "../image/page-tables.ts";
@@ -34,6 +34,7 @@ import {
   linearLinkerScript,
 } from "./linear-layout.ts";
 import { type CheckedCompileOptions, type CompileOptions, checkCompileOptions } from "./options.ts";
+import { readModuleOrImage } from "./source.ts";
 import { type CCompiler, compilerVersion, findCCompiler, findSimde } from "./toolchain.ts";
 import { unsupported, validateModule } from "./validate.ts";
 import { functionTypeOf, type ModuleInfo } from "./wasm-reader.ts";
@@ -50,7 +51,7 @@ export async function compile(
   options: CompileOptions = {},
 ): Promise<Image> {
   const checked = checkCompileOptions(options);
-  const module = await readSource(source);
+  const module = await readSource(source, checked.maxModuleBytes);
   checked.onProgress("validate");
   const info = validateModule(module, checked.maxModuleBytes);
   if (info.imports.length > BC_IMPORTS_MAX) throw unsupported(`it has more than ${BC_IMPORTS_MAX} imports`);
@@ -71,8 +72,15 @@ export async function compile(
   return image;
 }
 
-async function readSource(source: Uint8Array | string | URL): Promise<Uint8Array> {
-  if (typeof source === "string" || source instanceof URL) return readInput(source, "module");
+async function readSource(source: Uint8Array | string | URL, maxModuleBytes: number): Promise<Uint8Array> {
+  if (typeof source === "string" || source instanceof URL) {
+    const input = await readModuleOrImage(source, maxModuleBytes);
+    if (input.kind === "module") return input.bytes;
+    throw new BarecellError(
+      "BARECELL_MODULE_INVALID",
+      `${source} is an image already; read it with Image.load()`,
+    );
+  }
   // A copy, since compiling takes time and the caller may change its buffer meanwhile.
   if (source instanceof Uint8Array) return Uint8Array.from(source);
   throw new BarecellError("BARECELL_ARGUMENT_INVALID", "source must be a path, a URL or a Uint8Array");
