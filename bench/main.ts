@@ -56,6 +56,8 @@ function runScenario(task: Task): Promise<ScenarioReport> {
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), [JSON.stringify(task)], {
       serialization: "advanced",
+      // node:wasi, which CoreMark runs on in V8, is called experimental.
+      execArgv: ["--disable-warning=ExperimentalWarning"],
     });
     let result: ScenarioReport | undefined;
     child.on("message", (message) => {

@@ -36,9 +36,10 @@ GuestMemory::GuestMemory(std::shared_ptr<const Image> image, uint64_t max_linear
     : image_(std::move(image)), max_linear_bytes_(std::max(max_linear_bytes, image_->layout().linear_bytes)) {
   const ImageLayout& layout = image_->layout();
   bool follows = layout.linear_gpa < BC_HIGH_GPA_BASE;
-  // Aligned so that host and guest addresses agree modulo 2 MiB: then the kernel can use large pages on both sides.
-  low_ = Mapping::reserve(follows && layout.linear_gpa > 0 ? layout.linear_gpa + max_linear_bytes_ : layout.image_end_gpa,
-                          BC_LARGE_PAGE_SIZE);
+  // Aligned so that host and guest addresses agree modulo 2 MiB: then the kernel can use large pages on both sides. Where there is no whole large page,
+  // alignment would only cost two more system calls.
+  size_t alignment = max_linear_bytes_ >= BC_LARGE_PAGE_SIZE ? BC_LARGE_PAGE_SIZE : BC_PAGE_SIZE;
+  low_ = Mapping::reserve(follows && layout.linear_gpa > 0 ? layout.linear_gpa + max_linear_bytes_ : layout.image_end_gpa, alignment);
   if (follows) {
     linear_base_ = low_.base() + layout.linear_gpa;
   } else {

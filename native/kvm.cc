@@ -112,13 +112,38 @@ std::shared_ptr<Kvm> Kvm::shared() {
 
 int Kvm::check_extension(unsigned long capability) const noexcept { return ioctl(fd(), KVM_CHECK_EXTENSION, capability); }
 
-UniqueFd Kvm::create_vm() const {
+UniqueFd Kvm::create_vm() {
+  {
+    std::lock_guard lock(mutex_);
+    if (vms_created_++ == 1) keep_spare();
+  }
   for (;;) {
     int vm = ioctl(fd(), KVM_CREATE_VM, 0);
     if (vm >= 0) return UniqueFd(vm);
     // Setting up MMU notifiers is interruptible (mm_take_all_locks); a signal of somebody else's is no reason to fail.
     if (errno != EINTR) fail_errno("BARECELL_KVM_FAILED", "cannot create a VM (KVM_CREATE_VM)");
   }
+}
+
+// The first VM of the whole system, and the first vCPU without an interrupt controller, make the kernel patch its own code (static keys), and so does the
+// last one that goes: together nearly half of a VM's life where VMs come one after the other. An empty VM with a vCPU that stays keeps the kernel as it
+// is. It takes about half a MiB of kernel memory, so only a process that makes a second VM gets one. Failing to make it costs time, nothing else.
+void Kvm::keep_spare() {
+  UniqueFd vm(ioctl(fd(), KVM_CREATE_VM, 0));
+  if (!vm) return;
+  UniqueFd vcpu(ioctl(vm.get(), KVM_CREATE_VCPU, 0));
+  if (!vcpu) return;
+  spare_vm_ = std::move(vm);
+  spare_vcpu_ = std::move(vcpu);
+}
+
+kvm_sregs Kvm::reset_sregs(int vcpu_fd) {
+  std::lock_guard lock(mutex_);
+  if (!has_reset_sregs_) {
+    if (ioctl(vcpu_fd, KVM_GET_SREGS, &reset_sregs_) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_GET_SREGS");
+    has_reset_sregs_ = true;
+  }
+  return reset_sregs_;
 }
 
 }  // namespace barecell

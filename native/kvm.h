@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 
 #include "owners.h"
 
@@ -39,7 +40,9 @@ class Kvm {
   static std::shared_ptr<Kvm> shared();
 
   int fd() const noexcept { return fd_.get(); }
-  UniqueFd create_vm() const;
+  UniqueFd create_vm();
+  // The segment and control registers of a vCPU after reset, which are the same for every one.
+  kvm_sregs reset_sregs(int vcpu_fd);
   size_t run_size_bytes() const noexcept { return run_size_; }
   const CpuidTable& cpuid() const noexcept { return cpuid_; }
   int check_extension(unsigned long capability) const noexcept;
@@ -53,6 +56,7 @@ class Kvm {
 
  private:
   void decide_protections();
+  void keep_spare();
   const kvm_cpuid_entry2* find_cpuid(uint32_t function) const noexcept;
 
   UniqueFd fd_;
@@ -62,6 +66,13 @@ class Kvm {
   uint64_t efer_ = 0;
   bool has_xsave_ = false;
   bool emulated_svm_ = false;
+
+  std::mutex mutex_;
+  unsigned vms_created_ = 0;
+  UniqueFd spare_vm_;
+  UniqueFd spare_vcpu_;
+  bool has_reset_sregs_ = false;
+  kvm_sregs reset_sregs_{};
 };
 
 }  // namespace barecell

@@ -58,7 +58,8 @@ class Mapping {
 
   // Addresses without memory behind them, to be filled in by fixed mappings; `base() % alignment == offset % alignment`.
   static Mapping reserve(size_t size_bytes, size_t alignment) {
-    size_t padded = size_bytes + alignment;
+    // The kernel aligns to pages by itself.
+    size_t padded = alignment > 4096 ? size_bytes + alignment : size_bytes;
     void* base = mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) fail_errno("BARECELL_KVM_FAILED", "cannot reserve address space for guest memory");
     auto start = reinterpret_cast<uintptr_t>(base);

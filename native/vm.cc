@@ -54,9 +54,7 @@ void Vm::open_ports() {
 Outcome Vm::boot(int64_t deadline_ns) {
   create();
   kvm_run* run = run_page();
-  // The registers of a vCPU after reset; they are the same for each, but where they come from is the kernel's business.
-  kvm_sregs sregs;
-  if (ioctl(vcpu_.get(), KVM_GET_SREGS, &sregs) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_GET_SREGS");
+  kvm_sregs sregs = kvm_->reset_sregs(vcpu_.get());
   if (options_.staged) {
     set_real_mode(*kvm_, sregs, run->s.regs.regs);
   } else {

@@ -63,14 +63,14 @@ static double now_us(void) {
 
 static void open_host(struct host *host) {
   host->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-  if (host->kvm < 0) die("cannot open /dev/kvm");
+  if (host->kvm < 0) die_errno("cannot open /dev/kvm");
   int run_bytes = ioctl(host->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-  if (run_bytes < 0) die("KVM_GET_VCPU_MMAP_SIZE");
+  if (run_bytes < 0) die_errno("KVM_GET_VCPU_MMAP_SIZE");
   host->run_bytes = (size_t)run_bytes;
   host->cpuid = calloc(1, sizeof *host->cpuid + CPUID_CAPACITY * sizeof host->cpuid->entries[0]);
-  if (host->cpuid == NULL) die("no memory");
+  if (host->cpuid == NULL) die_errno("no memory");
   host->cpuid->nent = CPUID_CAPACITY;
-  if (ioctl(host->kvm, KVM_GET_SUPPORTED_CPUID, host->cpuid) < 0) die("KVM_GET_SUPPORTED_CPUID");
+  if (ioctl(host->kvm, KVM_GET_SUPPORTED_CPUID, host->cpuid) < 0) die_errno("KVM_GET_SUPPORTED_CPUID");
   host->cr4 = 1u << 5 | 1u << 9 | 1u << 10; /* PAE, OSFXSR, OSXMMEXCPT */
   for (uint32_t i = 0; i < host->cpuid->nent; i++) {
     const struct kvm_cpuid_entry2 *entry = &host->cpuid->entries[i];
@@ -87,13 +87,13 @@ static void open_host(struct host *host) {
 static uint8_t *map_region(const struct image *image, uint64_t from, uint64_t end) {
   if (end <= from) return NULL;
   uint8_t *base = mmap(NULL, end - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (base == MAP_FAILED) die("cannot map guest memory");
+  if (base == MAP_FAILED) die_errno("cannot map guest memory");
   for (int i = 0; i < image->run_count; i++) {
     const struct image_run *run = &image->runs[i];
     if (run->gpa < from || run->gpa >= end) continue;
     if (mmap(base + (run->gpa - from), run->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image->memfd,
              (off_t)run->gpa) == MAP_FAILED) {
-      die("cannot map the image");
+      die_errno("cannot map the image");
     }
   }
   return base;
@@ -103,7 +103,7 @@ static void add_slot(int vm, uint32_t slot, uint64_t gpa, uint64_t end, const ui
   if (base == NULL) return;
   struct kvm_userspace_memory_region region = {
       .slot = slot, .guest_phys_addr = gpa, .memory_size = end - gpa, .userspace_addr = (uintptr_t)base};
-  if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) die("KVM_SET_USER_MEMORY_REGION");
+  if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) die_errno("KVM_SET_USER_MEMORY_REGION");
 }
 
 static struct kvm_segment user_segment(uint16_t selector, bool code) {
@@ -127,35 +127,34 @@ static void set_ring3(const struct host *host, const struct image *image, struct
 
 static void set_entry(const struct vm *vm, uint64_t rip) {
   struct kvm_regs regs = {.rip = rip, .rsp = BC_STACK_TOP, .rflags = 2};
-  if (ioctl(vm->vcpu, KVM_SET_REGS, &regs) < 0) die("KVM_SET_REGS");
+  if (ioctl(vm->vcpu, KVM_SET_REGS, &regs) < 0) die_errno("KVM_SET_REGS");
 }
 
 static void set_boot_registers(const struct options *options, const struct host *host, const struct image *image, const struct vm *vm) {
   struct kvm_sregs sregs;
-  if (ioctl(vm->vcpu, KVM_GET_SREGS, &sregs) < 0) die("KVM_GET_SREGS");
+  if (ioctl(vm->vcpu, KVM_GET_SREGS, &sregs) < 0) die_errno("KVM_GET_SREGS");
   if (options->staged) {
     sregs.cs.base = 0;
     sregs.cs.selector = 0;
   } else {
     set_ring3(host, image, &sregs);
   }
-  if (ioctl(vm->vcpu, KVM_SET_SREGS, &sregs) < 0) die("KVM_SET_SREGS");
+  if (ioctl(vm->vcpu, KVM_SET_SREGS, &sregs) < 0) die_errno("KVM_SET_SREGS");
   if (!options->staged) {
     set_entry(vm, image->boot_entry);
     return;
   }
   struct kvm_regs regs = {.rip = BC_BOOT_GPA, .rflags = 2, .rbp = host->cr4, .rdi = host->efer & ~(1ull << 10)};
-  if (ioctl(vm->vcpu, KVM_SET_REGS, &regs) < 0) die("KVM_SET_REGS");
+  if (ioctl(vm->vcpu, KVM_SET_REGS, &regs) < 0) die_errno("KVM_SET_REGS");
 }
 
 /* Runs the guest until it writes to a port, and says which. */
 static uint16_t run_to_port(const struct vm *vm) {
   while (ioctl(vm->vcpu, KVM_RUN, 0) < 0) {
-    if (errno != EINTR) die("KVM_RUN");
+    if (errno != EINTR) die_errno("KVM_RUN");
   }
   const struct kvm_run *run = vm->run;
   if (run->exit_reason != KVM_EXIT_IO || run->io.direction != KVM_EXIT_IO_OUT) {
-    errno = 0;
     die("the guest left with exit reason %u", run->exit_reason);
   }
   return run->io.port;
@@ -163,7 +162,6 @@ static uint16_t run_to_port(const struct vm *vm) {
 
 static void expect_port(uint16_t found, uint16_t expected) {
   if (found == expected) return;
-  errno = 0;
   die("the guest wrote to port 0x%x, not to 0x%x", found, expected);
 }
 
@@ -199,7 +197,7 @@ static void plant_host_call_loop(const struct image *image, const struct vm *vm)
 static double host_calls(long count, const struct image *image, const struct vm *vm) {
   struct kvm_regs regs = {.rip = image->call_entry, .rsp = BC_STACK_TOP, .rflags = 2,
                           .rcx = (uint64_t)count, .rdx = BC_PORT_IMPORT_BASE};
-  if (ioctl(vm->vcpu, KVM_SET_REGS, &regs) < 0) die("KVM_SET_REGS");
+  if (ioctl(vm->vcpu, KVM_SET_REGS, &regs) < 0) die_errno("KVM_SET_REGS");
   double start = now_us();
   for (long i = 0; i < count; i++) expect_port(run_to_port(vm), BC_PORT_IMPORT_BASE);
   expect_port(run_to_port(vm), BC_PORT_DONE);
@@ -212,7 +210,7 @@ static double host_calls(long count, const struct image *image, const struct vm 
  */
 static void make_spare(const struct host *host) {
   int vm = ioctl(host->kvm, KVM_CREATE_VM, 0);
-  if (vm < 0 || ioctl(vm, KVM_CREATE_VCPU, 0) < 0) die("cannot create a spare VM");
+  if (vm < 0 || ioctl(vm, KVM_CREATE_VCPU, 0) < 0) die_errno("cannot create a spare VM");
 }
 
 /* One VM from nothing to nothing; `took` gets the microseconds of each step. Returns the call's first result slot. */
@@ -230,17 +228,17 @@ static uint64_t one_run(const struct options *options, const struct host *host, 
   vm.high = map_region(image, BC_HIGH_GPA_BASE, image->high_end);
   STEP_DONE(MAP);
   vm.fd = ioctl(host->kvm, KVM_CREATE_VM, 0);
-  if (vm.fd < 0) die("KVM_CREATE_VM");
+  if (vm.fd < 0) die_errno("KVM_CREATE_VM");
   STEP_DONE(CREATE_VM);
   add_slot(vm.fd, 0, BC_PAGE_SIZE, image->low_end, vm.low);
   add_slot(vm.fd, 1, BC_HIGH_GPA_BASE, image->high_end, vm.high);
   STEP_DONE(SLOTS);
   vm.vcpu = ioctl(vm.fd, KVM_CREATE_VCPU, 0);
-  if (vm.vcpu < 0) die("KVM_CREATE_VCPU");
+  if (vm.vcpu < 0) die_errno("KVM_CREATE_VCPU");
   vm.run = mmap(NULL, host->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vm.vcpu, 0);
-  if (vm.run == MAP_FAILED) die("cannot map kvm_run");
+  if (vm.run == MAP_FAILED) die_errno("cannot map kvm_run");
   STEP_DONE(CREATE_VCPU);
-  if (ioctl(vm.vcpu, KVM_SET_CPUID2, host->cpuid) < 0) die("KVM_SET_CPUID2");
+  if (ioctl(vm.vcpu, KVM_SET_CPUID2, host->cpuid) < 0) die_errno("KVM_SET_CPUID2");
   STEP_DONE(CPUID);
   set_boot_registers(options, host, image, &vm);
   STEP_DONE(REGISTERS);
@@ -351,9 +349,9 @@ int main(int argc, char **argv) {
   struct series steps[STEPS];
   for (int i = 0; i < STEPS; i++) {
     steps[i] = (struct series){STEP_NAMES[i], malloc(bytes)};
-    if (steps[i].samples == NULL) die("no memory");
+    if (steps[i].samples == NULL) die_errno("no memory");
   }
-  if (results[0].samples == NULL || results[1].samples == NULL || results[2].samples == NULL) die("no memory");
+  if (results[0].samples == NULL || results[1].samples == NULL || results[2].samples == NULL) die_errno("no memory");
   uint64_t slot = 0;
   for (long i = -WARM_UP; i < options.runs; i++) {
     double took[STEPS], host_call = 0;

@@ -15,15 +15,27 @@
 
 #include "abi.h"
 
+static void complain(const char *format, va_list arguments) {
+  fputs("floor: ", stderr);
+  vfprintf(stderr, format, arguments);
+}
+
 void die(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  complain(format, arguments);
+  va_end(arguments);
+  fputc('\n', stderr);
+  exit(1);
+}
+
+void die_errno(const char *format, ...) {
   int error = errno;
   va_list arguments;
   va_start(arguments, format);
-  fputs("floor: ", stderr);
-  vfprintf(stderr, format, arguments);
+  complain(format, arguments);
   va_end(arguments);
-  if (error != 0) fprintf(stderr, ": %s", strerror(error));
-  fputc('\n', stderr);
+  fprintf(stderr, ": %s\n", strerror(error));
   exit(1);
 }
 
@@ -57,7 +69,7 @@ static void add_segment(struct image *image, const uint8_t *file, uint64_t file_
   const uint8_t *from = file + segment->p_offset;
   for (uint64_t done = 0; done < segment->p_filesz;) {
     ssize_t written = pwrite(image->memfd, from + done, segment->p_filesz - done, (off_t)(segment->p_paddr + done));
-    if (written <= 0) die("cannot hold the image in memory");
+    if (written <= 0) die_errno("cannot hold the image in memory");
     done += (uint64_t)written;
   }
   add_run(image, segment->p_paddr, round_up(segment->p_filesz));
@@ -66,7 +78,6 @@ static void add_segment(struct image *image, const uint8_t *file, uint64_t file_
 static void read_header(struct image *image) {
   uint8_t header[BC_HEADER_BYTES];
   if (pread(image->memfd, header, sizeof header, BC_TABLES_GPA) != (ssize_t)sizeof header || field(header, 0) != BC_HEADER_MAGIC) {
-    errno = 0;
     die("the file is not an image of barecell's");
   }
   if (field(header, BC_HEADER_ABI_VERSION) != BC_ABI_VERSION) die("the image is of another ABI version; compile the module again");
@@ -85,14 +96,14 @@ static void read_header(struct image *image) {
 
 void image_open(struct image *image, const char *path) {
   *image = (struct image){.memfd = memfd_create("floor-image", MFD_CLOEXEC)};
-  if (image->memfd < 0) die("memfd_create");
+  if (image->memfd < 0) die_errno("memfd_create");
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   struct stat status;
-  if (fd < 0 || fstat(fd, &status) < 0) die("cannot open the image %s", path);
+  if (fd < 0 || fstat(fd, &status) < 0) die_errno("cannot open the image %s", path);
   uint64_t file_bytes = (uint64_t)status.st_size;
   if (file_bytes < sizeof(Elf64_Ehdr)) die("%s is too short for an image", path);
   const uint8_t *file = mmap(NULL, file_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (file == MAP_FAILED) die("cannot read the image %s", path);
+  if (file == MAP_FAILED) die_errno("cannot read the image %s", path);
   Elf64_Ehdr elf;
   memcpy(&elf, file, sizeof elf);
   if (memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 || elf.e_phoff > file_bytes ||
@@ -111,6 +122,6 @@ void image_open(struct image *image, const char *path) {
   for (int i = 0; i < image->run_count; i++) {
     if (image->runs[i].gpa + image->runs[i].bytes > end) end = image->runs[i].gpa + image->runs[i].bytes;
   }
-  if (ftruncate(image->memfd, (off_t)end) < 0) die("cannot size the image in memory");
+  if (ftruncate(image->memfd, (off_t)end) < 0) die_errno("cannot size the image in memory");
   read_header(image);
 }

@@ -33,7 +33,8 @@ struct image {
 /* Ends the program with a message if the file is not an image. */
 void image_open(struct image *image, const char *path);
 
-/* Ends the program; `errno` is added if it is set. */
+/* End the program with a message; the second adds what `errno` says. */
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
+__attribute__((noreturn, format(printf, 1, 2))) void die_errno(const char *format, ...);
 
 #endif

@@ -106,8 +106,9 @@ export interface NativeImage {
 }
 
 export interface NativeVm {
-  bootSync(timeoutMs: number): NativeOutcome;
-  boot(timeoutMs: number): Promise<NativeOutcome>;
+  /** `true`: ready. */
+  bootSync(timeoutMs: number): true | NativeOutcome;
+  boot(timeoutMs: number): Promise<true | NativeOutcome>;
   /** Results are written to `slots`. `true`: done. */
   callSync(
     index: number,

@@ -104,8 +104,8 @@ export class MicroVM {
     }
   }
 
-  #started(outcome: NativeOutcome): void {
-    if (outcome.kind !== OUTCOME.ready) throw this.#ended(outcome, "starting the module");
+  #started(outcome: true | NativeOutcome): void {
+    if (outcome !== true) throw this.#ended(outcome, "starting the module");
   }
 
   /** "poisoned": a trap or a kill left the memory as it was in the middle of a call; only `dispose()` helps. */

@@ -58,7 +58,7 @@ export const DEFAULT_TIMEOUT_MS = 10_000;
 /** @throws BARECELL_ARGUMENT_INVALID, BARECELL_MEMORY_LIMIT */
 export function checkBootOptions(image: Image, options: BootOptions): CheckedBootOptions {
   if (typeof options !== "object" || options === null) throw invalid("boot options must be an object");
-  const wasi = options.wasi ?? {};
+  const wasi = options.wasi === undefined ? {} : options.wasi;
   if (typeof wasi !== "object" || wasi === null) throw invalid("wasi must be an object");
   return {
     staged: oneOf("boot", options.boot ?? "staged", ["staged", "direct"]) === "staged",

@@ -66,12 +66,14 @@ function writeValue(view: DataView, at: number, type: ValueType, value: unknown,
 }
 
 function wrong(what: string, wanted: string, value: unknown): BarecellError {
-  const shown =
-    typeof value === "bigint" ? `${value}n` : typeof value === "string" ? `'${value}'` : String(value);
-  return new BarecellError(
-    "BARECELL_ARGUMENT_INVALID",
-    `${what} must be ${wanted}, not ${typeof value === "object" ? "an object" : `${typeof value} ${shown}`}`,
-  );
+  return new BarecellError("BARECELL_ARGUMENT_INVALID", `${what} must be ${wanted}, not ${spell(value)}`);
+}
+
+/** Never calls into the value: an object's own conversion to text may throw. */
+function spell(value: unknown): string {
+  if (typeof value === "object" || typeof value === "function") return value === null ? "null" : "an object";
+  if (typeof value === "bigint") return `bigint ${value}n`;
+  return `${typeof value} ${typeof value === "string" ? `'${value}'` : String(value)}`;
 }
 
 /** Results out of slots; i32 is signed, as in JavaScript's own WebAssembly interface. */

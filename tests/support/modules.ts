@@ -21,7 +21,8 @@ const FEATURES = {
 
 /** WebAssembly text to binary, with function names. */
 export function wat(name: string, text: string): Uint8Array {
-  const module = wabt.parseWat(`${name}.wat`, text, FEATURES);
+  // As bytes: of a string wabt would take only the low byte of each character.
+  const module = wabt.parseWat(`${name}.wat`, new TextEncoder().encode(text), FEATURES);
   try {
     return Uint8Array.from(module.toBinary({ write_debug_names: true }).buffer);
   } finally {

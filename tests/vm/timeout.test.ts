@@ -1,0 +1,136 @@
+/** Endless loops of every kind end on time, whoever runs them, and nobody else notices. */
+import { describe, expect, it } from "vitest";
+import { type BarecellError, MicroVM } from "../support/barecell.ts";
+import { slowness, soon } from "../support/environment.ts";
+import { failure, names } from "../support/errors.ts";
+import { imageOf, withVm } from "../support/modules.ts";
+
+const LOOPS: Record<string, string> = {
+  empty: "(loop $l (br $l))",
+  computing: "(local i64) (loop $l (local.set 0 (i64.add (local.get 0) (i64.const 3))) (br_if $l (i64.ne (local.get 0) (i64.const 1)))  (br $l))",
+  storing: "(loop $l (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1))) (br $l))",
+  floating: "(local f64) (loop $l (local.set 0 (f64.div (f64.const 1) (f64.add (local.get 0) (f64.const 1)))) (br $l))",
+  host_calls: "(loop $l (drop (call $zero)) (br $l))",
+  grow_0: "(loop $l (drop (memory.grow (i32.const 0))) (br $l))",
+  grow_refused: "(loop $l (drop (memory.grow (i32.const 60000))) (br $l))",
+  grow_1: "(loop $l (drop (memory.grow (i32.const 1))) (br $l))",
+  big_fills: "(loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.const 65536)) (br $l))",
+  indirect: "(loop $l (call_indirect (i32.const 0)) (br $l))",
+  waiting: "(loop $l (call $sleep) (br $l))",
+};
+/** Sleeping is what poll_oneoff is for: one subscription to the clock, an hour ahead. */
+const SLEEP = `(func $sleep
+    (i64.store (i32.const 1024) (i64.const 0)) (i32.store8 (i32.const 1032) (i32.const 0)) (i32.store (i32.const 1040) (i32.const 1))
+    (i64.store (i32.const 1048) (i64.const 3600000000000)) (i64.store (i32.const 1056) (i64.const 0)) (i64.store (i32.const 1064) (i64.const 0))
+    (drop (call $poll (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 3000))))`;
+
+const module = (start: string): string => `(module
+  (import "env" "zero" (func $zero (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1) (table 1 funcref) (elem (i32.const 0) $nothing) (func $nothing) ${SLEEP}
+  ${Object.entries(LOOPS)
+    .map(([name, body]) => `(func $${name} (export "${name}") ${body})`)
+    .join("\n")}
+  (func (export "answer") (result i32) (i32.const 42)) ${start})`;
+
+const image = await imageOf("loops", module(""));
+const OPTIONS = { wasi: {}, unknownImports: "default", maxMemoryBytes: 64 * 2 ** 20 } as const;
+
+describe.each(Object.keys(LOOPS))("endless loop: %s", (name) => {
+  it.each(["staged", "direct"] as const)("call and callSync end, %s", async (boot) => {
+    const options = { ...OPTIONS, boot, timeoutMs: 60 };
+    await withVm(image, options, async (vm) => {
+      const before = performance.now();
+      const error = await soon("the call", failure(() => vm.call(name), "BARECELL_TIMEOUT"));
+      expect(performance.now() - before).toBeGreaterThanOrEqual(59);
+      expect(error.message).toContain("60");
+      expect(vm.state).toBe("poisoned");
+      expect(names(error).some((frame) => frame === name || LOOPS[name]?.includes(`$${frame} `) || frame !== "")).toBe(true);
+    });
+    await withVm(image, options, (vm) => failure(() => vm.callSync(name), "BARECELL_TIMEOUT"));
+  });
+});
+
+describe("start function", () => {
+  it("an endless one ends by timeout, boot and bootSync", async () => {
+    const endless = await imageOf("endless-start", module("(start $computing)"));
+    for (const boot of ["staged", "direct"] as const) {
+      const options = { ...OPTIONS, boot, timeoutMs: 60 };
+      const error = await soon("the boot", failure(() => MicroVM.boot(endless, options), "BARECELL_TIMEOUT"));
+      expect(error.message).toContain("starting the module");
+      await failure(() => MicroVM.bootSync(endless, options), "BARECELL_TIMEOUT");
+    }
+  });
+});
+
+describe("time", () => {
+  it("the backtrace of a timeout names the function that ran", () =>
+    withVm(image, { ...OPTIONS, timeoutMs: 60 }, async (vm) => {
+      const error: BarecellError = await failure(() => vm.call("big_fills"), "BARECELL_TIMEOUT");
+      expect(names(error)).toContain("big_fills");
+    }));
+  it("is that of each call, not of all together", () =>
+    withVm(image, { ...OPTIONS, timeoutMs: 200 }, async (vm) => {
+      const end = performance.now() + 500;
+      while (performance.now() < end) expect(await vm.call("answer")).toBe(42);
+    }));
+  it("fractions of a millisecond are allowed, and stop the call before its end or not", async () => {
+    for (let i = 0; i < 20; i++) {
+      const vm = await MicroVM.boot(image, { ...OPTIONS, timeoutMs: 10_000 });
+      vm.dispose();
+      await failure(() => MicroVM.boot(image, { ...OPTIONS, timeoutMs: 0.001 }), "BARECELL_TIMEOUT");
+    }
+  });
+  it("Infinity is no limit", () =>
+    withVm(image, { ...OPTIONS, timeoutMs: Number.POSITIVE_INFINITY }, async (vm) => {
+      expect(await vm.call("answer")).toBe(42);
+      expect(vm.callSync("answer")).toBe(42);
+      const running = failure(() => vm.call("empty"), "BARECELL_DISPOSED");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      vm.dispose();
+      await soon("the call", running);
+    }));
+});
+
+describe("the event loop", () => {
+  it("keeps turning while guests loop", async () => {
+    const vms = await Promise.all(Array.from({ length: 2 }, () => MicroVM.boot(image, { ...OPTIONS, timeoutMs: 500 })));
+    const running = vms.map((vm, i) => failure(() => vm.call(i ? "empty" : "host_calls"), "BARECELL_TIMEOUT"));
+    let ticks = 0;
+    const ticker = setInterval(() => ticks++, 5);
+    await soon("the loops", Promise.all(running));
+    clearInterval(ticker);
+    // A hundred would fit; with two processors and two loops a few are proof enough.
+    expect(ticks).toBeGreaterThan(5);
+    for (const vm of vms) vm.dispose();
+  });
+  it("turns while a guest sleeps, and the sleep costs the processor nothing", async () => {
+    const vm = await MicroVM.boot(image, { ...OPTIONS, timeoutMs: 400 });
+    const used = process.cpuUsage();
+    await soon("the sleep", failure(() => vm.call("waiting"), "BARECELL_TIMEOUT"));
+    const { user, system } = process.cpuUsage(used);
+    expect((user + system) / 1000).toBeLessThan(300 * slowness);
+    vm.dispose();
+  });
+});
+
+describe("neighbours", () => {
+  it("VMs that time out do not disturb one that computes", async () => {
+    const victim = await MicroVM.boot(image, { ...OPTIONS, timeoutMs: 60_000 });
+    const loops = Promise.all(
+      Array.from({ length: 12 }, async (_, i) => {
+        const vm = await MicroVM.boot(image, { ...OPTIONS, timeoutMs: 20 + i * 10 });
+        await failure(() => vm.call(["empty", "host_calls", "storing"][i % 3] as string), "BARECELL_TIMEOUT");
+        vm.dispose();
+      }),
+    );
+    let done = false;
+    void loops.then(() => {
+      done = true;
+    });
+    while (!done) expect(await victim.call("answer")).toBe(42);
+    await soon("the loops", loops);
+    expect(victim.callSync("answer")).toBe(42);
+    victim.dispose();
+  });
+});
