@@ -227,7 +227,7 @@ function checkPlaces(segments: readonly Segment[], header: ImageHeader): void {
     "page tables",
     BC_IMAGE_BASE + header.pageTablesGpa,
     header.pageTablesBytes,
-    (s) => s.purpose === "page tables",
+    (s) => s.purpose === "page tables" && !s.user && !s.write,
   );
   if (header.mailboxBytes < BC_MAILBOX_HEADER_BYTES || header.mailbox % 16 !== 0)
     throw invalid("its mailbox is too small");

@@ -31,15 +31,7 @@ export function backtraceOf(image: Image, vm: NativeVm, outcome: NativeOutcome):
   if (!outcome.inRing3) return [];
   try {
     const { symbols, unwinder } = debugTables(image);
-    const from = outcome.rsp > RED_ZONE_BYTES ? outcome.rsp - RED_ZONE_BYTES : outcome.rsp;
-    let bytes = vm.readStack(from);
-    let address = from;
-    if (bytes.length === 0) {
-      // RSP within 128 bytes of the stack's end, or in the hole below it after an overflow: take the stack from its lowest page.
-      address = BigInt(image.layout.segments.find((segment) => segment.purpose === "stack")?.virtual ?? 0);
-      bytes = vm.readStack(outcome.rsp > address ? outcome.rsp : address);
-      if (outcome.rsp > address) address = outcome.rsp;
-    }
+    const { address, bytes } = readStack(image, vm, outcome.rsp);
     const walked = unwinder?.walk(outcome, { address, bytes }, MAX_FRAMES) ?? [
       { rip: outcome.rip, cfa: outcome.rsp },
     ];
@@ -60,6 +52,14 @@ export function backtraceOf(image: Image, vm: NativeVm, outcome: NativeOutcome):
     if (isBarecellError(error)) return [];
     throw error;
   }
+}
+
+/** The stack from the red zone below RSP up; from its lowest byte if RSP is in the hole below it, after an overflow. */
+function readStack(image: Image, vm: NativeVm, rsp: bigint): { address: bigint; bytes: Uint8Array } {
+  const bottom = BigInt(image.layout.segments.find((segment) => segment.purpose === "stack")?.virtual ?? 0);
+  const withRedZone = rsp - RED_ZONE_BYTES;
+  const address = withRedZone < bottom ? bottom : withRedZone;
+  return { address, bytes: vm.readStack(address) };
 }
 
 function isSame(a: GuestFrame | undefined, b: GuestFrame | undefined): boolean {

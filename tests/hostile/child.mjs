@@ -36,7 +36,8 @@ async function runCase(api, hostile, good) {
     const image = api.Image.fromBytes(hostile.bytes);
     const vm = await api.MicroVM.boot(image, hostile.options);
     report.calls = [];
-    for (const [name, ...args] of hostile.calls) report.calls.push(await attempt(() => vm.call(name, ...args)));
+    for (const [name, ...args] of hostile.calls)
+      report.calls.push(await attempt(() => vm.call(name, ...args)));
     report.memory = vm.memory.read(0, 64);
     await vm[Symbol.asyncDispose]();
   } catch (error) {

@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import type { ErrorCode } from "../support/barecell.ts";
 import { isSvm } from "../support/environment.ts";
 import { goodResult } from "../support/raw-code.ts";
-import { type HostileCase, hostileSuite, rawHost, type Report } from "./run-hostile.ts";
+import { type HostileCase, hostileSuite, type Report, rawHost } from "./run-hostile.ts";
 
 const EXCEPTION: ErrorCode = "BARECELL_TRAP_CPU_EXCEPTION";
 const ILLEGAL: ErrorCode = "BARECELL_TRAP_ILLEGAL_INSTRUCTION";
@@ -26,7 +26,9 @@ cases.push({
   expected: REFUSED,
   calls: [["victim"], ...ALL.flatMap((n) => [["poke", 0, BigInt(n)] as const, ["victim"] as const])],
   check: (report: Report) => {
-    const answered = ALL.filter((n) => !REFUSED.includes(report.calls?.[2 + 2 * n]?.error?.code as ErrorCode));
+    const answered = ALL.filter(
+      (n) => !REFUSED.includes(report.calls?.[2 + 2 * n]?.error?.code as ErrorCode),
+    );
     // PVM answers some vectors itself (one was seen); the processor has no such doors.
     expect(answered.length).toBeLessThanOrEqual(isSvm ? 0 : 1);
   },
@@ -37,9 +39,18 @@ add("into", `.byte 0xce${END}`, ILLEGAL);
 add("ud2", "ud2", ILLEGAL);
 add("bound (no instruction in 64-bit mode)", ".byte 0x62, 0x07\n nop\n nop", ILLEGAL);
 add("lock with a register", ".byte 0xf0, 0x01, 0xc0", ILLEGAL);
-add("an instruction of more than 15 bytes", ".rept 16\n .byte 0x66\n .endr\n nop", EXCEPTION, "BARECELL_TRAP_NON_CANONICAL_ADDRESS");
+add(
+  "an instruction of more than 15 bytes",
+  ".rept 16\n .byte 0x66\n .endr\n nop",
+  EXCEPTION,
+  "BARECELL_TRAP_NON_CANONICAL_ADDRESS",
+);
 add("divide error", "xor %ecx, %ecx\n xor %edx, %edx\n mov $1, %eax\n div %ecx", EXCEPTION);
-add("divide error by the smallest number", "mov $-1, %ecx\n mov $0x80000000, %eax\n cltd\n idiv %ecx", EXCEPTION);
+add(
+  "divide error by the smallest number",
+  "mov $-1, %ecx\n mov $0x80000000, %eax\n cltd\n idiv %ecx",
+  EXCEPTION,
+);
 
 /* ---- Selectors and far transfers ------------------------------------------------------------------------------------ */
 
@@ -60,18 +71,46 @@ for (const [name, selector] of Object.entries(SELECTORS)) {
   const landed = `\n 1:${END}`;
   // PVM runs ring 3 with the host's own descriptor table, where the other selectors mean data or code of ring 3.
   const expected = [...REFUSED, PRIVILEGED, ...(name.includes("kernel") ? [] : [1n])];
-  add(`far jump to ${name}`, `sub $16, %rsp\n ${target} mov %rax, (%rsp)\n movw $${selector}, 8(%rsp)\n rex.w ljmp *(%rsp)${landed}`, ...expected);
-  add(`far call to ${name}`, `sub $16, %rsp\n ${target} mov %rax, (%rsp)\n movw $${selector}, 8(%rsp)\n rex.w lcall *(%rsp)${landed}`, ...expected);
+  add(
+    `far jump to ${name}`,
+    `sub $16, %rsp\n ${target} mov %rax, (%rsp)\n movw $${selector}, 8(%rsp)\n rex.w ljmp *(%rsp)${landed}`,
+    ...expected,
+  );
+  add(
+    `far call to ${name}`,
+    `sub $16, %rsp\n ${target} mov %rax, (%rsp)\n movw $${selector}, 8(%rsp)\n rex.w lcall *(%rsp)${landed}`,
+    ...expected,
+  );
   add(`far return to ${name}`, `pushq $${selector}\n ${target} push %rax\n lretq${landed}`, ...expected);
-  add(`iretq to ${name}`, `mov %rsp, %rcx\n pushq $BC_SEL_USER_DATA\n push %rcx\n pushfq\n pushq $${selector}\n ${target} push %rax\n iretq${landed}`, ...expected);
+  add(
+    `iretq to ${name}`,
+    `mov %rsp, %rcx\n pushq $BC_SEL_USER_DATA\n push %rcx\n pushfq\n pushq $${selector}\n ${target} push %rax\n iretq${landed}`,
+    ...expected,
+  );
   for (const register of ["ds", "es", "fs", "gs", "ss"]) {
-    add(`load ${register} with ${name}`, `mov $${selector}, %eax\n mov %eax, %${register}${END}`, ...expected);
+    add(
+      `load ${register} with ${name}`,
+      `mov $${selector}, %eax\n mov %eax, %${register}${END}`,
+      ...expected,
+    );
   }
 }
-add("a far jump to its own selector", `sub $16, %rsp\n lea 1f(%rip), %rax\n mov %rax, (%rsp)\n movw $BC_SEL_USER_CODE, 8(%rsp)\n rex.w ljmp *(%rsp)\n 1: add $16, %rsp${END}`, 1n);
-add("a far jump to its own selector at a supervisor page", `sub $16, %rsp\n movabs $${rawHost.symbol("bc_boot_start")}, %rax\n mov %rax, (%rsp)\n movw $BC_SEL_USER_CODE, 8(%rsp)\n rex.w ljmp *(%rsp)`, DENIED);
+add(
+  "a far jump to its own selector",
+  `sub $16, %rsp\n lea 1f(%rip), %rax\n mov %rax, (%rsp)\n movw $BC_SEL_USER_CODE, 8(%rsp)\n rex.w ljmp *(%rsp)\n 1: add $16, %rsp${END}`,
+  1n,
+);
+add(
+  "a far jump to its own selector at a supervisor page",
+  `sub $16, %rsp\n movabs $${rawHost.symbol("bc_boot_start")}, %rax\n mov %rax, (%rsp)\n movw $BC_SEL_USER_CODE, 8(%rsp)\n rex.w ljmp *(%rsp)`,
+  DENIED,
+);
 add("a null stack selector", `xor %eax, %eax\n mov %eax, %ss${END}`, ...REFUSED);
-add("null data selectors", `xor %eax, %eax\n mov %eax, %ds\n mov %eax, %es\n mov %eax, %fs\n mov %eax, %gs${END}`, 1n);
+add(
+  "null data selectors",
+  `xor %eax, %eax\n mov %eax, %ds\n mov %eax, %es\n mov %eax, %fs\n mov %eax, %gs${END}`,
+  1n,
+);
 add(
   "iretq to itself with IOPL 3 and interrupts on, then a closed port",
   "mov %rsp, %rcx\n pushq $BC_SEL_USER_DATA\n push %rcx\n pushq $0x3202\n pushq $BC_SEL_USER_CODE\n lea 1f(%rip), %rax\n push %rax\n iretq\n 1: out %al, $0x2e",
@@ -85,7 +124,13 @@ add("TF: single steps", `${setFlags("0x100")} nop\n nop${END}`, EXCEPTION);
 // CR0.AM is clear in the guest; PVM runs ring 3 under the host's CR0, which has it.
 add("AC", `${setFlags("0x40000")} mov 1(%rsp), %rax${END}`, 1n, EXCEPTION);
 add("NT, left set", `${setFlags("0x4000")}${END}`, 1n);
-add("NT, then iretq", `${setFlags("0x4000")} mov %rsp, %rcx\n pushq $BC_SEL_USER_DATA\n push %rcx\n pushq $2\n pushq $BC_SEL_USER_CODE\n lea 1f(%rip), %rax\n push %rax\n iretq\n 1:${END}`, EXCEPTION, PRIVILEGED, 1n);
+add(
+  "NT, then iretq",
+  `${setFlags("0x4000")} mov %rsp, %rcx\n pushq $BC_SEL_USER_DATA\n push %rcx\n pushq $2\n pushq $BC_SEL_USER_CODE\n lea 1f(%rip), %rax\n push %rax\n iretq\n 1:${END}`,
+  EXCEPTION,
+  PRIVILEGED,
+  1n,
+);
 add("IOPL, then cli", `${setFlags("0x3000")} cli`, PRIVILEGED);
 add("IOPL, then a closed port", `${setFlags("0x3000")} out %al, $0x2e`, "BARECELL_TRAP_PORT_DENIED");
 add("IF off by popf changes nothing", `pushq $2\n popfq${END}`, 1n);
@@ -96,12 +141,21 @@ add("ID and VM flags", `${setFlags("0x220000")}${END}`, 1n);
 add("TF into a host call", `mov $0x400, %edx\n ${setFlags("0x100")} out %al, %dx${END}`, EXCEPTION);
 add("mov ss shadow, then a fault", "mov %ss, %eax\n mov %eax, %ss\n ud2", ILLEGAL);
 add("mov ss shadow, then int3", "mov %ss, %eax\n mov %eax, %ss\n int3", EXCEPTION);
-add("mov ss shadow, then single step", `mov %ss, %eax\n ${setFlags("0x100")} mov %eax, %ss\n nop${END}`, EXCEPTION);
+add(
+  "mov ss shadow, then single step",
+  `mov %ss, %eax\n ${setFlags("0x100")} mov %eax, %ss\n nop${END}`,
+  EXCEPTION,
+);
 
 /* ---- Bases ----------------------------------------------------------------------------------------------------------------- */
 
 add("wrfsbase", `movabs $0x1234567000, %rax\n wrfsbase %rax${END}`, ILLEGAL, 1n);
-add("wrgsbase, non-canonical", `movabs $0xdeadbeefdeadbeef, %rax\n wrgsbase %rax${END}`, ILLEGAL, "BARECELL_TRAP_NON_CANONICAL_ADDRESS");
+add(
+  "wrgsbase, non-canonical",
+  `movabs $0xdeadbeefdeadbeef, %rax\n wrgsbase %rax${END}`,
+  ILLEGAL,
+  "BARECELL_TRAP_NON_CANONICAL_ADDRESS",
+);
 add("a read through FS", "mov %fs:0x20000, %rax\n ret", "BARECELL_TRAP_OUT_OF_BOUNDS_MEMORY");
 add("a write through GS", "mov %rax, %gs:0x20000\n ret", "BARECELL_TRAP_OUT_OF_BOUNDS_MEMORY");
 
@@ -147,7 +201,11 @@ for (const [name, value] of [
 ] as const) {
   addFloat(`MXCSR ${name}, after a return`, `${mxcsr(value)}${END}`, 1n);
   addFloat(`MXCSR ${name}, after a fault`, `${mxcsr(value)} ud2`, ILLEGAL);
-  addFloat(`MXCSR ${name}, after a trap`, `${mxcsr(value)} mov $BC_TRAP_UNREACHABLE, %eax\n out %al, $BC_PORT_TRAP`, "BARECELL_TRAP_UNREACHABLE");
+  addFloat(
+    `MXCSR ${name}, after a trap`,
+    `${mxcsr(value)} mov $BC_TRAP_UNREACHABLE, %eax\n out %al, $BC_PORT_TRAP`,
+    "BARECELL_TRAP_UNREACHABLE",
+  );
 }
 addFloat("an unmasked SSE exception", `${mxcsr("0x0000")} ${sseFault}${END}`, EXCEPTION);
 addFloat("MXCSR with reserved bits", `${mxcsr("0x7fffffff")}${END}`, ...REFUSED);
@@ -161,9 +219,21 @@ for (const [name, value] of [
 addFloat("a full x87 stack", `fld1\n fld1\n fld1\n fld1\n fld1\n fld1\n fld1\n fld1${END}`, 1n);
 addFloat("an x87 exception", `${x87("0x0340")} ${x87Fault}${END}`, EXCEPTION);
 addFloat("an x87 exception, left pending", `${x87("0x0340")} fldz\n fldz\n fdivrp${END}`, 1n);
-addFloat("an x87 exception, left pending, then a trap", `${x87("0x0340")} fldz\n fldz\n fdivrp\n mov $BC_TRAP_UNREACHABLE, %eax\n out %al, $BC_PORT_TRAP`, "BARECELL_TRAP_UNREACHABLE");
+addFloat(
+  "an x87 exception, left pending, then a trap",
+  `${x87("0x0340")} fldz\n fldz\n fdivrp\n mov $BC_TRAP_UNREACHABLE, %eax\n out %al, $BC_PORT_TRAP`,
+  "BARECELL_TRAP_UNREACHABLE",
+);
 addFloat("MMX state, left in use", `pcmpeqd %mm0, %mm0\n movq %mm0, %mm7${END}`, 1n);
-addFloat("vector registers full of signalling NaNs", `movabs $0x7ff0000000000001, %rax\n .irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n movq %rax, %xmm\\n\n punpcklqdq %xmm\\n, %xmm\\n\n .endr${END}`, 1n);
-addFloat("every general register dirty", `push %rbx\n push %rbp\n mov %rsp, 0x800\n .irp r,rax,rbx,rcx,rdx,rsi,rdi,rbp,r8,r9,r10,r11,r12,r13,r14,r15\n mov $-1, %\\r\n .endr\n ud2`, ILLEGAL);
+addFloat(
+  "vector registers full of signalling NaNs",
+  `movabs $0x7ff0000000000001, %rax\n .irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n movq %rax, %xmm\\n\n punpcklqdq %xmm\\n, %xmm\\n\n .endr${END}`,
+  1n,
+);
+addFloat(
+  "every general register dirty",
+  `push %rbx\n push %rbp\n mov %rsp, 0x800\n .irp r,rax,rbx,rcx,rdx,rsi,rdi,rbp,r8,r9,r10,r11,r12,r13,r14,r15\n mov $-1, %\\r\n .endr\n ud2`,
+  ILLEGAL,
+);
 
 hostileSuite("state of the processor", cases);

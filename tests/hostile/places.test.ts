@@ -14,7 +14,9 @@ const startOf = (purpose: string): number => {
   if (!found) throw new Error(`no segment of ${purpose}`);
   return found.virtual;
 };
-const imageEnd = Math.max(...segments.filter((s) => s.virtual >= BC_IMAGE_BASE).map((s) => s.virtual + s.memoryBytes));
+const imageEnd = Math.max(
+  ...segments.filter((s) => s.virtual >= BC_IMAGE_BASE).map((s) => s.virtual + s.memoryBytes),
+);
 
 interface Place {
   readonly at: number | bigint;
@@ -28,7 +30,11 @@ const forbidden = { read: DENIED, write: DENIED, execute: [DENIED] } as const;
 const places: Record<string, Place> = {
   "the boot stub": { at: rawHost.symbol("bc_boot_start"), ...forbidden },
   "an exception gate": { at: rawHost.symbol("bc_exception_gates") + 8 * 14, ...forbidden },
-  "the syscall stub": { at: header.syscallEntry, ...forbidden, execute: ["BARECELL_TRAP_PRIVILEGED_INSTRUCTION"] },
+  "the syscall stub": {
+    at: header.syscallEntry,
+    ...forbidden,
+    execute: ["BARECELL_TRAP_PRIVILEGED_INSTRUCTION"],
+  },
   "the header page": { at: BC_IMAGE_BASE + BC_TABLES_GPA, ...forbidden },
   "the IDT": { at: header.idt, ...forbidden },
   "the GDT": { at: BC_IMAGE_BASE + BC_GDT_GPA, ...forbidden },
@@ -45,29 +51,60 @@ const places: Record<string, Place> = {
   "the last page of all": { at: 0xffff_ffff_ffff_f000n, ...forbidden },
   "between linear memory's reach and the hole": { at: 0x2_0000_0000, ...forbidden },
   "the hole below the stack": { at: BC_STACK_HOLE_BASE, read: STACK, write: STACK, execute: [DENIED] },
-  "just below the stack": { at: BC_STACK_TOP - header.stackBytes - 8, read: STACK, write: STACK, execute: [DENIED] },
+  "just below the stack": {
+    at: BC_STACK_TOP - header.stackBytes - 8,
+    read: STACK,
+    write: STACK,
+    execute: [DENIED],
+  },
   "just above the stack": { at: BC_STACK_TOP, ...forbidden },
   "past linear memory": { at: 0x10_0000, read: OOB, write: OOB, execute: [DENIED] },
   "linear memory": { at: 0x1000, execute: [DENIED] },
   "address 0": { at: 0, execute: [DENIED] },
   "the stack": { at: BC_STACK_TOP - 4096, execute: [DENIED] },
   "the mailbox": { at: header.mailbox, execute: [DENIED] },
-  "data": { at: startOf("data"), execute: [DENIED] },
+  data: { at: startOf("data"), execute: [DENIED] },
   "read-only data": { at: startOf("read-only data"), write: DENIED, execute: [DENIED] },
-  "code": { at: rawHost.symbol("bc_guest_init"), write: DENIED, execute: [] },
-  "a non-canonical address": { at: 0x8000_0000_0000n, read: NON_CANONICAL, write: NON_CANONICAL, execute: [NON_CANONICAL, "BARECELL_TRAP_CPU_EXCEPTION"] },
-  "another non-canonical address": { at: 0xdead_beef_dead_beefn, read: NON_CANONICAL, write: NON_CANONICAL, execute: [NON_CANONICAL, "BARECELL_TRAP_CPU_EXCEPTION"] },
+  code: { at: rawHost.symbol("bc_guest_init"), write: DENIED, execute: [] },
+  "a non-canonical address": {
+    at: 0x8000_0000_0000n,
+    read: NON_CANONICAL,
+    write: NON_CANONICAL,
+    execute: [NON_CANONICAL, "BARECELL_TRAP_CPU_EXCEPTION"],
+  },
+  "another non-canonical address": {
+    at: 0xdead_beef_dead_beefn,
+    read: NON_CANONICAL,
+    write: NON_CANONICAL,
+    execute: [NON_CANONICAL, "BARECELL_TRAP_CPU_EXCEPTION"],
+  },
 };
 
 const cases: HostileCase[] = [];
 const load = (at: number | bigint): string => `movabs $0x${at.toString(16)}, %rax\n`;
 for (const [name, { at, read, write, execute }] of Object.entries(places)) {
-  cases.push({ name: `read ${name}`, code: `${load(at)} mov (%rax), %rcx\n mov $1, %eax\n ret`, expected: [read ?? 1n] });
+  cases.push({
+    name: `read ${name}`,
+    code: `${load(at)} mov (%rax), %rcx\n mov $1, %eax\n ret`,
+    expected: [read ?? 1n],
+  });
   // What is there is written back, so that an allowed write changes nothing.
   const kept = read ? "" : "mov (%rax), %rcx\n";
-  cases.push({ name: `write ${name}`, code: `${load(at)} ${kept} mov %rcx, (%rax)\n mov $1, %eax\n ret`, expected: [write ?? 1n] });
-  cases.push({ name: `rep movs to ${name}`, code: `${load(at)} mov %rax, %rdi\n mov %rsp, %rsi\n ${read ? "" : "mov %rdi, %rsi\n"} mov $1, %ecx\n rep movsq\n mov $1, %eax\n ret`, expected: [write ?? 1n] });
-  cases.push({ name: `lock xadd ${name}`, code: `${load(at)} xor %ecx, %ecx\n lock xadd %rcx, (%rax)\n mov $1, %eax\n ret`, expected: [write ?? 1n] });
+  cases.push({
+    name: `write ${name}`,
+    code: `${load(at)} ${kept} mov %rcx, (%rax)\n mov $1, %eax\n ret`,
+    expected: [write ?? 1n],
+  });
+  cases.push({
+    name: `rep movs to ${name}`,
+    code: `${load(at)} mov %rax, %rdi\n mov %rsp, %rsi\n ${read ? "" : "mov %rdi, %rsi\n"} mov $1, %ecx\n rep movsq\n mov $1, %eax\n ret`,
+    expected: [write ?? 1n],
+  });
+  cases.push({
+    name: `lock xadd ${name}`,
+    code: `${load(at)} xor %ecx, %ecx\n lock xadd %rcx, (%rax)\n mov $1, %eax\n ret`,
+    expected: [write ?? 1n],
+  });
   if (execute.length === 0) continue;
   cases.push({ name: `jump to ${name}`, code: `${load(at)} jmp *%rax`, expected: execute });
   cases.push({ name: `call ${name}`, code: `${load(at)} call *%rax`, expected: execute });
@@ -75,7 +112,12 @@ for (const [name, { at, read, write, execute }] of Object.entries(places)) {
 }
 
 /** A stack there, and then something that needs one, or that the CPU needs one for. */
-const STACK_USERS: Record<string, string> = { fault: "ud2", push: "push %rax", interrupt: "int3", "page fault": "movb $0, (%rcx)" };
+const STACK_USERS: Record<string, string> = {
+  fault: "ud2",
+  push: "push %rax",
+  interrupt: "int3",
+  "page fault": "movb $0, (%rcx)",
+};
 for (const [name, place] of Object.entries(places)) {
   for (const [user, code] of Object.entries(STACK_USERS)) {
     const byCode: Record<string, HostileCase["expected"]> = {
@@ -93,10 +135,26 @@ for (const [name, place] of Object.entries(places)) {
   }
 }
 // Pivot, and leave by the front door: nothing at all happens.
-cases.push({ name: "the end of the call with a ruined stack", code: `xor %esp, %esp\n movabs $${header.mailbox}, %rbx\n movq $1, BC_MAILBOX_HEADER_BYTES(%rbx)\n out %al, $BC_PORT_DONE`, expected: [1n] });
-cases.push({ name: "self-modifying code", code: "lea 1f(%rip), %rdi\n movb $0x90, (%rdi)\n 1: ud2", expected: [DENIED] });
-cases.push({ name: "code copied to linear memory", code: "lea 1f(%rip), %rsi\n mov $0x100, %edi\n mov $16, %ecx\n rep movsb\n mov $0x100, %eax\n jmp *%rax\n 1: mov $1, %eax\n ret", expected: [DENIED] });
-cases.push({ name: "the boot entry again", code: `${load(header.bootEntry)} jmp *%rax`, expected: ["BARECELL_GUEST_PROTOCOL"] });
+cases.push({
+  name: "the end of the call with a ruined stack",
+  code: `xor %esp, %esp\n movabs $${header.mailbox}, %rbx\n movq $1, BC_MAILBOX_HEADER_BYTES(%rbx)\n out %al, $BC_PORT_DONE`,
+  expected: [1n],
+});
+cases.push({
+  name: "self-modifying code",
+  code: "lea 1f(%rip), %rdi\n movb $0x90, (%rdi)\n 1: ud2",
+  expected: [DENIED],
+});
+cases.push({
+  name: "code copied to linear memory",
+  code: "lea 1f(%rip), %rsi\n mov $0x100, %edi\n mov $16, %ecx\n rep movsb\n mov $0x100, %eax\n jmp *%rax\n 1: mov $1, %eax\n ret",
+  expected: [DENIED],
+});
+cases.push({
+  name: "the boot entry again",
+  code: `${load(header.bootEntry)} jmp *%rax`,
+  expected: ["BARECELL_GUEST_PROTOCOL"],
+});
 cases.push({ name: "the call entry again", code: `${load(header.callEntry)} jmp *%rax`, expected: [STACK] });
 
 hostileSuite("places", cases);

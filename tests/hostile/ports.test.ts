@@ -58,23 +58,40 @@ for (const [name, port] of [
     if (way !== "outb" && way !== "outsb" && way !== "rep outsb") return [PROTOCOL];
     // A one-byte out means what it says: nothing to gain from any of them.
     const atOnce: HostileCase["expected"] = way === "rep outsb" ? [PROTOCOL] : [];
-    return [...atOnce, ...{ READY: [PROTOCOL], DONE: ["any result"], TRAP: [PROTOCOL, "BARECELL_INTERNAL"], GROW: [1n] }[name]] as HostileCase["expected"];
+    return [
+      ...atOnce,
+      ...{ READY: [PROTOCOL], DONE: ["any result"], TRAP: [PROTOCOL, "BARECELL_INTERNAL"], GROW: [1n] }[name],
+    ] as HostileCase["expected"];
   });
 }
 
 function everyPortOf(from: number, to: number, body: string): string {
   return `mov $${from}, %edx\n 1: ${body}\n inc %edx\n cmp $${to}, %edx\n jbe 1b`;
 }
-for (let port = 0x20; port <= 0x40; port++) add(`out to port 0x${port.toString(16)}`, `out %al, $${port}`, DENIED);
+for (let port = 0x20; port <= 0x40; port++)
+  add(`out to port 0x${port.toString(16)}`, `out %al, $${port}`, DENIED);
 for (const port of [0, 0x10, 0x15, 0x1f, 0x60, 0x64, 0x70, 0x80, 0xcf8, 0x3f8, 0x3ff, 0x402, 0x407, 0x408]) {
   add(`out to port 0x${port.toString(16)}`, `mov $${port}, %edx\n out %al, %dx`, DENIED);
   add(`in from port 0x${port.toString(16)}`, `mov $${port}, %edx\n in %dx, %al`, DENIED);
 }
 add("out with garbage above DX", "movabs $0xffffffffffff0400, %rdx\n out %al, %dx", 1n);
 add("rep outsb of nothing", "mov $0x400, %edx\n xor %ecx, %ecx\n rep outsb", 1n);
-add("rep outsb of a huge count", "mov $0x400, %edx\n lea -64(%rsp), %rsi\n mov $-1, %rcx\n rep outsb", PROTOCOL, "BARECELL_TRAP_ACCESS_DENIED");
-add("outsb from memory that is not there", "mov $0x400, %edx\n movabs $0x7ff0000000, %rsi\n outsb", "BARECELL_TRAP_ACCESS_DENIED");
-add("outsb from a supervisor page", "mov $0x400, %edx\n movabs $BC_IMAGE_BASE + BC_GDT_GPA, %rsi\n outsb", "BARECELL_TRAP_ACCESS_DENIED");
+add(
+  "rep outsb of a huge count",
+  "mov $0x400, %edx\n lea -64(%rsp), %rsi\n mov $-1, %rcx\n rep outsb",
+  PROTOCOL,
+  "BARECELL_TRAP_ACCESS_DENIED",
+);
+add(
+  "outsb from memory that is not there",
+  "mov $0x400, %edx\n movabs $0x7ff0000000, %rsi\n outsb",
+  "BARECELL_TRAP_ACCESS_DENIED",
+);
+add(
+  "outsb from a supervisor page",
+  "mov $0x400, %edx\n movabs $BC_IMAGE_BASE + BC_GDT_GPA, %rsi\n outsb",
+  "BARECELL_TRAP_ACCESS_DENIED",
+);
 add("insb into code", "mov $0x400, %edx\n lea (%rip), %rdi\n insb", "BARECELL_TRAP_ACCESS_DENIED", PROTOCOL);
 add("a host call storm", everyPortOf(0, 4000, "push %rdx\n mov $0x400, %edx\n out %al, %dx\n pop %rdx"), 1n);
 
@@ -87,7 +104,12 @@ for (const [number, code] of [
   [64, "BARECELL_INTERNAL"],
   [255, PROTOCOL],
 ] as const) {
-  cases.push({ name: `trap number ${number}`, code: `mov $${number}, %eax\n out %al, $BC_PORT_TRAP`, expected: [code], calls: [["victim"]] });
+  cases.push({
+    name: `trap number ${number}`,
+    code: `mov $${number}, %eax\n out %al, $BC_PORT_TRAP`,
+    expected: [code],
+    calls: [["victim"]],
+  });
 }
 
 /** A forged mailbox. */
@@ -102,7 +124,11 @@ for (const [pages, result] of [
   ["0xffffffffffffffff", -1n],
   ["0x8000000000000000", -1n],
 ] as const) {
-  cases.push({ name: `growth by ${pages} pages behind the runtime's back`, code: `push %rbx\n ${grow(pages).replace(/ret$/, "pop %rbx\n ret")}`, expected: [result] });
+  cases.push({
+    name: `growth by ${pages} pages behind the runtime's back`,
+    code: `push %rbx\n ${grow(pages).replace(/ret$/, "pop %rbx\n ret")}`,
+    expected: [result],
+  });
 }
 cases.push({
   name: "growth that the runtime does not know of",

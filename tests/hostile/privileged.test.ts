@@ -10,7 +10,8 @@ const EITHER: readonly ErrorCode[] = [...PRIVILEGED, ...ILLEGAL];
 const scratch = "lea -64(%rsp), %rdi\n";
 const cases: HostileCase[] = [];
 const add = (expected: HostileCase["expected"], entries: Record<string, string>): void => {
-  for (const [name, code] of Object.entries(entries)) cases.push({ name, code: `${code}\n mov $1, %eax\n ret`, expected });
+  for (const [name, code] of Object.entries(entries))
+    cases.push({ name, code: `${code}\n mov $1, %eax\n ret`, expected });
 };
 
 add(PRIVILEGED, {
@@ -76,31 +77,56 @@ add(EITHER, {
 });
 // The doors into ring 0. Where EFER.SCE is set by the host, `syscall` reaches the stub that reports it.
 add(EITHER, { syscall: "syscall", sysenter: "sysenter" });
-add(EITHER, { "syscall with a pivoted stack": "xor %esp, %esp\n syscall", "syscall with TF": "pushfq\n orl $0x100, (%rsp)\n popfq\n syscall" });
+add(EITHER, {
+  "syscall with a pivoted stack": "xor %esp, %esp\n syscall",
+  "syscall with TF": "pushfq\n orl $0x100, (%rsp)\n popfq\n syscall",
+});
 // Calls to the hypervisor: refused, or answered with an error; both are harmless.
 add([...EITHER, "any result"], {
   vmcall: "mov $0xffff, %eax\n vmcall",
   vmmcall: "mov $0xffff, %eax\n vmmcall",
-  "vmcall of every number": "xor %ebx, %ebx\n 1: mov %ebx, %eax\n xor %ecx, %ecx\n vmcall\n inc %ebx\n cmp $64, %ebx\n jb 1b",
-  "vmmcall of every number": "push %rbx\n xor %ebx, %ebx\n 1: mov %ebx, %eax\n vmmcall\n inc %ebx\n cmp $64, %ebx\n jb 1b\n pop %rbx",
+  "vmcall of every number":
+    "xor %ebx, %ebx\n 1: mov %ebx, %eax\n xor %ecx, %ecx\n vmcall\n inc %ebx\n cmp $64, %ebx\n jb 1b",
+  "vmmcall of every number":
+    "push %rbx\n xor %ebx, %ebx\n 1: mov %ebx, %eax\n vmmcall\n inc %ebx\n cmp $64, %ebx\n jb 1b\n pop %rbx",
 });
 
 // Not privileged, but sensitive: they tell a tenant addresses of tables or state of the processor. Closed by UMIP where there is any.
 cases.push(
-  ...["sgdt", "sidt"].map((name) => ({ name, code: `lea -64(%rsp), %rdi\n ${name} (%rdi)\n mov 2(%rdi), %rax\n ret`, expected: [...EITHER, "any result"] as const })),
-  ...["sldt", "str", "smsw"].map((name) => ({ name, code: `xor %eax, %eax\n ${name} %eax\n ret`, expected: [...EITHER, "any result"] as const })),
+  ...["sgdt", "sidt"].map((name) => ({
+    name,
+    code: `lea -64(%rsp), %rdi\n ${name} (%rdi)\n mov 2(%rdi), %rax\n ret`,
+    expected: [...EITHER, "any result"] as const,
+  })),
+  ...["sldt", "str", "smsw"].map((name) => ({
+    name,
+    code: `xor %eax, %eax\n ${name} %eax\n ret`,
+    expected: [...EITHER, "any result"] as const,
+  })),
   { name: "rdpmc", code: "xor %ecx, %ecx\n rdpmc\n mov $1, %eax\n ret", expected: [...EITHER, "any result"] },
   { name: "xgetbv", code: "xor %ecx, %ecx\n xgetbv\n mov $1, %eax\n ret", expected: [...EITHER, 1n] },
   { name: "rdtscp", code: "rdtscp\n mov $1, %eax\n ret", expected: [...EITHER, 1n] },
   { name: "rdpid", code: "rdpid %rax\n mov $1, %eax\n ret", expected: [...EITHER, 1n] },
-  { name: "rdtsc storm", code: "mov $100000, %esi\n 1: rdtsc\n dec %esi\n jnz 1b\n mov $1, %eax\n ret", expected: [1n] },
+  {
+    name: "rdtsc storm",
+    code: "mov $100000, %esi\n 1: rdtsc\n dec %esi\n jnz 1b\n mov $1, %eax\n ret",
+    expected: [1n],
+  },
   {
     name: "cpuid storm",
     code: "push %rbx\n mov $2000, %esi\n 1: mov %esi, %eax\n xor %ecx, %ecx\n cpuid\n dec %esi\n jnz 1b\n pop %rbx\n mov $1, %eax\n ret",
     expected: [1n],
   },
-  { name: "verr, verw, lar, lsl of every selector", code: "mov $0x40, %ecx\n 1: verr %cx\n verw %cx\n lar %ecx, %eax\n lsl %ecx, %eax\n dec %ecx\n jns 1b\n mov $1, %eax\n ret", expected: [1n] },
-  { name: "rdrand and rdseed", code: "rdrand %rax\n rdseed %rax\n mov $1, %eax\n ret", expected: [...ILLEGAL, 1n] },
+  {
+    name: "verr, verw, lar, lsl of every selector",
+    code: "mov $0x40, %ecx\n 1: verr %cx\n verw %cx\n lar %ecx, %eax\n lsl %ecx, %eax\n dec %ecx\n jns 1b\n mov $1, %eax\n ret",
+    expected: [1n],
+  },
+  {
+    name: "rdrand and rdseed",
+    code: "rdrand %rax\n rdseed %rax\n mov $1, %eax\n ret",
+    expected: [...ILLEGAL, 1n],
+  },
 );
 
 hostileSuite("privileged and sensitive instructions", cases);

@@ -96,7 +96,7 @@ export const rawHost: RawHost = await RawHost.create();
 const goodBytes = rawHost.image.bytes;
 
 /** A vitest suite: all cases run first, side by side; then each is judged by itself. */
-export function hostileSuite(title: string, all: readonly HostileCase[]): void {
+export function hostileSuite(title: string, all: readonly HostileCase[], host: RawHost = rawHost): void {
   const cases = all.filter((one) => {
     if (isSvm && one.notOnSvm) announceSkip(one.name, one.notOnSvm);
     return !(isSvm && one.notOnSvm);
@@ -107,17 +107,21 @@ export function hostileSuite(title: string, all: readonly HostileCase[]): void {
       const code = assemble(new Map(cases.map((one) => [one.name, one.code])));
       const jobs = cases.map((one) => ({
         name: one.name,
-        bytes: rawHost.withCode(code.get(one.name) as Uint8Array).bytes,
+        bytes: host.withCode(code.get(one.name) as Uint8Array).bytes,
         options: { ...DEFAULT_OPTIONS, ...one.options },
         calls: one.calls ?? [["victim"], ["good", 9]],
       }));
       const batches: Job[][] = [];
-      for (let i = 0; i < jobs.length; i += CASES_PER_CHILD) batches.push(jobs.slice(i, i + CASES_PER_CHILD) as Job[]);
+      for (let i = 0; i < jobs.length; i += CASES_PER_CHILD)
+        batches.push(jobs.slice(i, i + CASES_PER_CHILD) as Job[]);
       const work = async (): Promise<void> => {
         for (let batch = batches.shift(); batch; batch = batches.shift()) {
           const child = await runChild(batch, goodBytes);
           for (const job of batch) {
-            results.set(job.name, { report: child.reports.find((report) => report.name === job.name), child });
+            results.set(job.name, {
+              report: child.reports.find((report) => report.name === job.name),
+              child,
+            });
           }
         }
       };
@@ -130,7 +134,10 @@ export function hostileSuite(title: string, all: readonly HostileCase[]): void {
     it.each(cases)("$name", (one) => {
       const { report, child } = results.get(one.name) ?? {};
       expect(child?.stderr, "standard error of the child").toBe("");
-      expect({ exitCode: child?.exitCode, signal: child?.signal }, "end of the child").toEqual({ exitCode: 0, signal: null });
+      expect({ exitCode: child?.exitCode, signal: child?.signal }, "end of the child").toEqual({
+        exitCode: 0,
+        signal: null,
+      });
       if (!report) throw new Error("the child reported nothing");
       judge(one, report);
     });
@@ -144,7 +151,8 @@ function judge(one: HostileCase, report: Report): void {
   }
   // The neighbour's results, and nothing left behind.
   expect(report.fresh.value, JSON.stringify(report.fresh.error)).toEqual([goodResult(5), GOOD_VICTIM]);
-  expect(report.kvmDescriptors, "descriptors of VMs left").toBe(0);
+  // The addon keeps one spare VM with its vCPU for the process.
+  expect(report.kvmDescriptors, "descriptors of VMs left").toBeLessThanOrEqual(2);
   if (!one.calls && !report.boot) {
     const next = report.calls?.[1];
     // Traps leave a VM that can be called again; whatever else ends a run may not.
@@ -165,7 +173,9 @@ function outcome(attempt: Attempt | undefined): unknown {
 
 function summary(report: Report | undefined): string {
   const spell = (attempt: Attempt): string =>
-    attempt.error ? `${attempt.error.code} (${attempt.error.message}) ${attempt.error.frames?.join(" < ")}` : String(attempt.value);
+    attempt.error
+      ? `${attempt.error.code} (${attempt.error.message}) ${attempt.error.frames?.join(" < ")}`
+      : String(attempt.value);
   if (!report) return "no report";
   return report.boot ? `boot: ${spell({ error: report.boot })}` : (report.calls ?? []).map(spell).join(" | ");
 }

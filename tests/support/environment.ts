@@ -7,7 +7,9 @@ export const isSvm: boolean = process.env["BARECELL_SVM"] === "1";
 /** Factor for upper bounds and amounts of work. */
 export const slowness: number = isSvm ? 10 : 1;
 
-const flags = new Set((/^flags\s*:\s*(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "").split(" "));
+const flags = new Set(
+  (/^flags\s*:\s*(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "").split(" "),
+);
 
 /** The processor's own AVX; a guest sees it where KVM passes it on, as PVM does unasked. */
 export const hasAvx: boolean = flags.has("avx") && flags.has("avx2");

@@ -22,9 +22,10 @@ const ROUNDS = 400;
  * a known result; `peek` and `poke`; `grow`; `granted` calls port BC_PORT_IMPORT_BASE, which a boot with `wasi: {}` opens; `closed` calls the next
  * port, which `unknownImports: "trap"` leaves closed.
  */
-const HOST_MODULE = `(module
+const hostModule = (imports: string): string => `(module
   (import "wasi_snapshot_preview1" "sched_yield" (func $granted (result i32)))
   (import "env" "closed" (func $closed (param i32) (result i32)))
+  ${imports}
   (memory (export "memory") 1 16)
   (global $seed (export "seed") (mut i64) (i64.const 42))
   (func $victim (export "victim") (result i64) (local i64)
@@ -78,21 +79,29 @@ export class RawHost {
 
   private constructor(image: Image) {
     this.image = image;
-    const symbol = image.elf.symbols().find((entry) => /^w2c_m_victim_f\d+/.test(entry.name) && entry.size > 1024);
-    const home = symbol && image.layout.segments.find((s) => s.execute && symbol.value >= s.virtual && symbol.value < s.virtual + s.fileBytes);
+    const symbol = image.elf
+      .symbols()
+      .find((entry) => /^w2c_m_victim_f\d+/.test(entry.name) && entry.size > 1024);
+    const home =
+      symbol &&
+      image.layout.segments.find(
+        (s) => s.execute && symbol.value >= s.virtual && symbol.value < s.virtual + s.fileBytes,
+      );
     if (!symbol || !home) throw new Error("the function to be replaced was not found in the image");
     this.address = symbol.value;
     this.capacity = symbol.size;
     this.#offset = home.fileOffset + (symbol.value - home.virtual);
   }
 
-  static async create(): Promise<RawHost> {
-    return new RawHost(await imageOf("raw", HOST_MODULE));
+  /** @param imports more of them, as WebAssembly text; their ports follow the two that are always there */
+  static async create(imports = ""): Promise<RawHost> {
+    return new RawHost(await imageOf("raw", hostModule(imports)));
   }
 
   /** The image with `code` in place of the function; what follows it there is one-byte traps. */
   withCode(code: Uint8Array): Image {
-    if (code.length > this.capacity) throw new Error(`${code.length} bytes of code, and there is room for ${this.capacity}`);
+    if (code.length > this.capacity)
+      throw new Error(`${code.length} bytes of code, and there is room for ${this.capacity}`);
     return Image.fromBytes(
       resealed(this.image.bytes, (bytes) => {
         bytes.fill(0xcc, this.#offset, this.#offset + this.capacity);
@@ -116,7 +125,9 @@ export class RawHost {
 export function assemble(pieces: ReadonlyMap<string, string>): Map<string, Uint8Array> {
   const folder = mkdtempSync(join(tmpdir(), "barecell-raw-"));
   try {
-    const sections = [...pieces.values()].map((text, i) => `.section .piece.${i}, "ax", @progbits\n${text}\n`);
+    const sections = [...pieces.values()].map(
+      (text, i) => `.section .piece.${i}, "ax", @progbits\n${text}\n`,
+    );
     const object = join(folder, "pieces.o");
     execFileSync("cc", ["-c", "-x", "assembler-with-cpp", "-I", STUBS, "-o", object, "-"], {
       input: `#include "abi.h"\n${sections.join("")}`,

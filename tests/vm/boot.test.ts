@@ -39,7 +39,8 @@ describe.each(["staged", "direct"] as const)("boot: %s", (boot) => {
         at = step.startUs + step.durationUs;
       }
       const names = steps.map((step) => step.name);
-      for (const name of ["create VM", "memory slots", "create vCPU", "module's own start"]) expect(names).toContain(name);
+      for (const name of ["create VM", "memory slots", "create vCPU", "module's own start"])
+        expect(names).toContain(name);
       expect(names.includes("real mode to protected mode")).toBe(boot === "staged");
     }));
   it("counts exits", () =>
@@ -109,7 +110,9 @@ describe("the state of the processor in ring 3", async () => {
 
 describe("many at once", () => {
   it("50 VMs of one image, staged and direct, by promises", async () => {
-    const vms = await Promise.all(Array.from({ length: 50 }, (_, i) => MicroVM.boot(image, { boot: i % 2 ? "direct" : "staged" })));
+    const vms = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => MicroVM.boot(image, { boot: i % 2 ? "direct" : "staged" })),
+    );
     const results = await Promise.all(vms.map((vm, i) => vm.call("sum", i * i)));
     expect(results).toEqual(vms.map((_, i) => 48 + i));
     await Promise.all(vms.map((vm) => vm[Symbol.asyncDispose]()));

@@ -83,19 +83,22 @@ describe("memory.grow", async () => {
     ["maxMemoryBytes, rounded down to whole pages", image, { maxMemoryBytes: 5 * PAGE - 1 }, 4],
     ["the smaller of both", limited, { maxMemoryBytes: 3 * PAGE }, 3],
     ["what there is at the start", image, { maxMemoryBytes: PAGE }, 1],
-  ] as [string, typeof image, BootOptions, number][])("fails with -1 at %s", async (_, of, options, limit) => {
-    await withVm(of, { ...options, afterTrap: "keep" }, async (vm) => {
-      for (const pages of [limit, limit + 1, 65_536, 65_535, 2 ** 31 - 1, -(2 ** 31), -1]) {
-        expect(await vm.call("grow", pages), `grow ${pages}`).toBe(-1);
-      }
-      expect(vm.memory.byteLength).toBe(PAGE);
-      expect(await vm.call("grow", limit - 1)).toBe(1);
-      expect(await vm.call("grow", 1)).toBe(-1);
-      expect(await vm.call("grow", 0)).toBe(limit);
-      await vm.call("write", limit * PAGE - 8, 5n);
-      await failure(() => vm.call("write", limit * PAGE - 7, 5n), OOB);
-    });
-  });
+  ] as [string, typeof image, BootOptions, number][])(
+    "fails with -1 at %s",
+    async (_, of, options, limit) => {
+      await withVm(of, { ...options, afterTrap: "keep" }, async (vm) => {
+        for (const pages of [limit, limit + 1, 65_536, 65_535, 2 ** 31 - 1, -(2 ** 31), -1]) {
+          expect(await vm.call("grow", pages), `grow ${pages}`).toBe(-1);
+        }
+        expect(vm.memory.byteLength).toBe(PAGE);
+        expect(await vm.call("grow", limit - 1)).toBe(1);
+        expect(await vm.call("grow", 1)).toBe(-1);
+        expect(await vm.call("grow", 0)).toBe(limit);
+        await vm.call("write", limit * PAGE - 8, 5n);
+        await failure(() => vm.call("write", limit * PAGE - 7, 5n), OOB);
+      });
+    },
+  );
 
   it("in odd steps to 64 MiB, every page touched, nothing lost", () =>
     withVm(image, { afterTrap: "keep", timeoutMs: 60_000 }, async (vm) => {
@@ -198,16 +201,20 @@ describe("memory.grow", async () => {
     ["4 GiB", 65_536],
   ])("a large initial memory boots: %s", async (_, pages) => {
     const large = await imageOf("large", module(`${pages} ${pages}`));
-    await withVm(large, { afterTrap: "keep", maxMemoryBytes: pages * PAGE, timeoutMs: isSvm ? 60_000 : 10_000 }, async (vm) => {
-      expect(vm.memory.byteLength).toBe(pages * PAGE);
-      const last = (pages * PAGE - 8) | 0;
-      expect(await vm.call("read", last)).toBe(0n);
-      await vm.call("write", last, 11n);
-      expect(await vm.call("read", last)).toBe(11n);
-      expect(vm.memory.read(pages * PAGE - 8, 1)[0]).toBe(11);
-      await failure(() => vm.call("read", (pages * PAGE - 7) | 0), OOB);
-      expect(await vm.call("grow", 1)).toBe(-1);
-    });
+    await withVm(
+      large,
+      { afterTrap: "keep", maxMemoryBytes: pages * PAGE, timeoutMs: isSvm ? 60_000 : 10_000 },
+      async (vm) => {
+        expect(vm.memory.byteLength).toBe(pages * PAGE);
+        const last = (pages * PAGE - 8) | 0;
+        expect(await vm.call("read", last)).toBe(0n);
+        await vm.call("write", last, 11n);
+        expect(await vm.call("read", last)).toBe(11n);
+        expect(vm.memory.read(pages * PAGE - 8, 1)[0]).toBe(11);
+        await failure(() => vm.call("read", (pages * PAGE - 7) | 0), OOB);
+        expect(await vm.call("grow", 1)).toBe(-1);
+      },
+    );
   });
 
   it("from a large initial memory that is no whole 2 MiB", async () => {

@@ -61,15 +61,24 @@ describe("vm.memory", () => {
       await failure(() => vm.memory.write(SIZE + 1, new Uint8Array(0)), "BARECELL_ARGUMENT_INVALID");
       expect(vm.memory.read(SIZE - 8, 8)).toEqual(guard);
     }));
-  it.each([[-1], [0.5], [Number.NaN], [Number.POSITIVE_INFINITY], ["0"], [0n], [undefined], [null], [{}], [2 ** 53]])(
-    "an offset or length that is no whole number: %s",
-    (wrong) =>
-      withVm(image, PAUSES, async (vm) => {
-        const number = wrong as unknown as number;
-        await failure(() => vm.memory.read(number, 1), "BARECELL_ARGUMENT_INVALID");
-        await failure(() => vm.memory.read(0, number), "BARECELL_ARGUMENT_INVALID");
-        await failure(() => vm.memory.write(number, new Uint8Array(1)), "BARECELL_ARGUMENT_INVALID");
-      }),
+  it.each([
+    [-1],
+    [0.5],
+    [Number.NaN],
+    [Number.POSITIVE_INFINITY],
+    ["0"],
+    [0n],
+    [undefined],
+    [null],
+    [{}],
+    [2 ** 53],
+  ])("an offset or length that is no whole number: %s", (wrong) =>
+    withVm(image, PAUSES, async (vm) => {
+      const number = wrong as unknown as number;
+      await failure(() => vm.memory.read(number, 1), "BARECELL_ARGUMENT_INVALID");
+      await failure(() => vm.memory.read(0, number), "BARECELL_ARGUMENT_INVALID");
+      await failure(() => vm.memory.write(number, new Uint8Array(1)), "BARECELL_ARGUMENT_INVALID");
+    }),
   );
   it("writes byte arrays of any kind of backing, and nothing else", () =>
     withVm(image, PAUSES, async (vm) => {
@@ -81,7 +90,15 @@ describe("vm.memory", () => {
       structuredClone(detached.buffer, { transfer: [detached.buffer] });
       vm.memory.write(0, detached);
       expect([...vm.memory.read(0, 4)]).toEqual([8, 8, 3, 3]);
-      for (const wrong of [[1], new Uint16Array(1), new ArrayBuffer(1), "a", null, undefined, new DataView(new ArrayBuffer(1))]) {
+      for (const wrong of [
+        [1],
+        new Uint16Array(1),
+        new ArrayBuffer(1),
+        "a",
+        null,
+        undefined,
+        new DataView(new ArrayBuffer(1)),
+      ]) {
         await failure(() => vm.memory.write(0, wrong as unknown as Uint8Array), "BARECELL_ARGUMENT_INVALID");
       }
     }));
@@ -119,6 +136,8 @@ describe("vm.memory", () => {
     for (const [i, vm] of vms.entries()) vm.memory.write(100, Uint8Array.of(i));
     for (const [i, vm] of vms.entries()) expect(await vm.call("load", 100)).toBe(i);
     for (const vm of vms) vm.dispose();
-    await withVm(image, PAUSES, (vm) => expect(Buffer.from(vm.memory.read(100, 7)).toString()).toBe("initial"));
+    await withVm(image, PAUSES, (vm) =>
+      expect(Buffer.from(vm.memory.read(100, 7)).toString()).toBe("initial"),
+    );
   });
 });

@@ -62,7 +62,7 @@ const scenarios = {
   },
   async "a worker terminated in a loop, then the end"() {
     const worker = new Worker(new URL("worker.mjs", import.meta.url), {
-      workerData: { url, image: imagePath, vms: 3, then: "loop", slowness: 1 },
+      workerData: { url, image: imagePath, vms: 3, afterwards: "loop", slowness: 1 },
     });
     await new Promise((resolve) => worker.on("message", (message) => message.looping && resolve()));
     await worker.terminate();
@@ -71,7 +71,7 @@ const scenarios = {
   },
   async "exit while a worker loops"() {
     const worker = new Worker(new URL("worker.mjs", import.meta.url), {
-      workerData: { url, image: imagePath, vms: 3, then: "loop", slowness: 1 },
+      workerData: { url, image: imagePath, vms: 3, afterwards: "loop", slowness: 1 },
     });
     await new Promise((resolve) => worker.on("message", (message) => message.looping && resolve()));
     process.exit(6);

@@ -32,7 +32,9 @@ interface Ended {
 function runProcess(scenario: string): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const script = fileURLToPath(new URL("process.mjs", import.meta.url));
-    const child = spawn(process.execPath, [script, scenario, BARECELL_URL, imagePath], { stdio: ["ignore", "ignore", "pipe"] });
+    const child = spawn(process.execPath, [script, scenario, BARECELL_URL, imagePath], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     let stderr = "";
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr += text;
@@ -59,7 +61,8 @@ describe("the end of a process", () => {
     ["exit while a worker loops", 6],
   ])("%s: exit status %i, silently", async (scenario, code) => {
     // Several times: what goes wrong at an exit goes wrong now and then.
-    for (let i = 0; i < 3; i++) expect(await runProcess(scenario)).toEqual({ code, signal: null, stderr: "" });
+    for (let i = 0; i < 3; i++)
+      expect(await runProcess(scenario)).toEqual({ code, signal: null, stderr: "" });
   });
   it.each([
     ["uncaught error during calls", "on purpose"],
@@ -81,9 +84,9 @@ interface Started {
   readonly exit: Promise<number>;
 }
 
-function startWorker(vms: number, then: string): Started {
+function startWorker(vms: number, afterwards: string): Started {
   const worker = new Worker(new URL("worker.mjs", import.meta.url), {
-    workerData: { url: BARECELL_URL, image: imagePath, vms, then, slowness },
+    workerData: { url: BARECELL_URL, image: imagePath, vms, afterwards, slowness },
   });
   const fails = new Promise<never>((_, reject) => worker.on("error", reject));
   fails.catch(() => {});

@@ -33,7 +33,11 @@ function random(seed: number): () => number {
 
 const SEED = Number(process.env["BARECELL_TEST_SEED"] ?? 20_260_101);
 const sleep = (ms: number): Promise<void> =>
-  ms < 0.05 ? Promise.resolve() : ms < 0.5 ? new Promise((resolve) => setImmediate(resolve)) : new Promise((resolve) => setTimeout(resolve, ms));
+  ms < 0.05
+    ? Promise.resolve()
+    : ms < 0.5
+      ? new Promise((resolve) => setImmediate(resolve))
+      : new Promise((resolve) => setTimeout(resolve, ms));
 
 describe(`kills (seed ${SEED})`, () => {
   it("200 VMs with timeouts and disposals at random times", async () => {
@@ -72,7 +76,10 @@ describe(`kills (seed ${SEED})`, () => {
       60_000,
     );
     for (const [i, code] of codes.entries()) {
-      const allowed = plans[i]?.timeoutMs === Number.POSITIVE_INFINITY ? ["BARECELL_DISPOSED"] : ["BARECELL_DISPOSED", "BARECELL_TIMEOUT"];
+      const allowed =
+        plans[i]?.timeoutMs === Number.POSITIVE_INFINITY
+          ? ["BARECELL_DISPOSED"]
+          : ["BARECELL_DISPOSED", "BARECELL_TIMEOUT"];
       expect(allowed, JSON.stringify(plans[i])).toContain(code);
     }
   });
@@ -93,7 +100,9 @@ describe(`kills (seed ${SEED})`, () => {
       const result = await soon("the call", running);
       seen.set(result, (seen.get(result) ?? 0) + 1);
     }
-    expect([...seen.keys()].sort().filter((result) => result !== "7" && result !== "BARECELL_DISPOSED")).toEqual([]);
+    expect(
+      [...seen.keys()].sort().filter((result) => result !== "7" && result !== "BARECELL_DISPOSED"),
+    ).toEqual([]);
     expect(seen.get("BARECELL_DISPOSED")).toBeGreaterThan(0);
   });
 
@@ -128,16 +137,29 @@ describe(`kills (seed ${SEED})`, () => {
     const next = random(SEED + 2);
     const rounds = isSvm ? 10 : 60;
     for (let round = 0; round < rounds; round++) {
-      const doomed = await Promise.all(Array.from({ length: 3 }, () => MicroVM.boot(image, { ...OPTIONS, timeoutMs: Number.POSITIVE_INFINITY })));
-      const ends = doomed.map((vm, i) => vm.call(LOOPS[i] as string).catch((error: BarecellError) => error.code));
+      const doomed = await Promise.all(
+        Array.from({ length: 3 }, () =>
+          MicroVM.boot(image, { ...OPTIONS, timeoutMs: Number.POSITIVE_INFINITY }),
+        ),
+      );
+      const ends = doomed.map((vm, i) =>
+        vm.call(LOOPS[i] as string).catch((error: BarecellError) => error.code),
+      );
       const safe = MicroVM.bootSync(image, { ...OPTIONS, timeoutMs: Number.POSITIVE_INFINITY });
       const steps = doomed.map(async (vm) => {
         await sleep(next() * 4);
         vm.dispose();
       });
-      for (let i = 0; i < 20; i++) expect(await soon("a call that nobody kills", safe.call("short", 1 + Math.floor(next() * 20)))).toBe(7);
+      for (let i = 0; i < 20; i++)
+        expect(await soon("a call that nobody kills", safe.call("short", 1 + Math.floor(next() * 20)))).toBe(
+          7,
+        );
       await Promise.all(steps);
-      expect(await soon("the killed calls", Promise.all(ends))).toEqual(["BARECELL_DISPOSED", "BARECELL_DISPOSED", "BARECELL_DISPOSED"]);
+      expect(await soon("the killed calls", Promise.all(ends))).toEqual([
+        "BARECELL_DISPOSED",
+        "BARECELL_DISPOSED",
+        "BARECELL_DISPOSED",
+      ]);
       expect(safe.callSync("short", 3)).toBe(7);
       safe.dispose();
     }

@@ -98,7 +98,10 @@ describe("dispose", () => {
     vm.dispose();
     vm.dispose();
     expect(vm.state).toBe("disposed");
-    await soon("the disposed call", failure(() => running, "BARECELL_DISPOSED"));
+    await soon(
+      "the disposed call",
+      failure(() => running, "BARECELL_DISPOSED"),
+    );
     await soon("the release", vm[Symbol.asyncDispose]());
     await failure(() => vm.call("count"), "BARECELL_DISPOSED");
   });
@@ -107,7 +110,10 @@ describe("dispose", () => {
       const vm = await MicroVM.boot(image, { timeoutMs: Number.POSITIVE_INFINITY });
       const running = vm.call("loop");
       vm.dispose();
-      await soon("the disposed call", failure(() => running, "BARECELL_DISPOSED"));
+      await soon(
+        "the disposed call",
+        failure(() => running, "BARECELL_DISPOSED"),
+      );
     }
   });
   it("of a call that comes to its end by itself", async () => {
@@ -182,11 +188,17 @@ describe("boot options", () => {
     await failure(() => MicroVM.boot(image, wrong), "BARECELL_ARGUMENT_INVALID");
     await failure(() => MicroVM.bootSync(image, wrong), "BARECELL_ARGUMENT_INVALID");
   });
-  it.each([undefined, null, {}, new Uint8Array(4), "image.cell"])("what is no image is refused (%#)", (wrong) =>
-    failure(() => MicroVM.boot(wrong as unknown as Image), "BARECELL_ARGUMENT_INVALID"),
+  it.each([undefined, null, {}, new Uint8Array(4), "image.cell"])(
+    "what is no image is refused (%#)",
+    async (wrong) => {
+      await failure(() => MicroVM.boot(wrong as unknown as Image), "BARECELL_ARGUMENT_INVALID");
+    },
   );
   it("a memory limit below the module's initial memory is refused by name and size", async () => {
-    const error = await failure(() => MicroVM.boot(image, { maxMemoryBytes: 65_535 }), "BARECELL_MEMORY_LIMIT");
+    const error = await failure(
+      () => MicroVM.boot(image, { maxMemoryBytes: 65_535 }),
+      "BARECELL_MEMORY_LIMIT",
+    );
     expect(error.message).toContain("65536");
   });
 });

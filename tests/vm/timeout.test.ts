@@ -7,9 +7,11 @@ import { imageOf, withVm } from "../support/modules.ts";
 
 const LOOPS: Record<string, string> = {
   empty: "(loop $l (br $l))",
-  computing: "(local i64) (loop $l (local.set 0 (i64.add (local.get 0) (i64.const 3))) (br_if $l (i64.ne (local.get 0) (i64.const 1)))  (br $l))",
+  computing:
+    "(local i64) (loop $l (local.set 0 (i64.add (local.get 0) (i64.const 3))) (br_if $l (i64.ne (local.get 0) (i64.const 1)))  (br $l))",
   storing: "(loop $l (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1))) (br $l))",
-  floating: "(local f64) (loop $l (local.set 0 (f64.div (f64.const 1) (f64.add (local.get 0) (f64.const 1)))) (br $l))",
+  floating:
+    "(local f64) (loop $l (local.set 0 (f64.div (f64.const 1) (f64.add (local.get 0) (f64.const 1)))) (br $l))",
   host_calls: "(loop $l (drop (call $zero)) (br $l))",
   grow_0: "(loop $l (drop (memory.grow (i32.const 0))) (br $l))",
   grow_refused: "(loop $l (drop (memory.grow (i32.const 60000))) (br $l))",
@@ -41,11 +43,16 @@ describe.each(Object.keys(LOOPS))("endless loop: %s", (name) => {
     const options = { ...OPTIONS, boot, timeoutMs: 60 };
     await withVm(image, options, async (vm) => {
       const before = performance.now();
-      const error = await soon("the call", failure(() => vm.call(name), "BARECELL_TIMEOUT"));
+      const error = await soon(
+        "the call",
+        failure(() => vm.call(name), "BARECELL_TIMEOUT"),
+      );
       expect(performance.now() - before).toBeGreaterThanOrEqual(59);
       expect(error.message).toContain("60");
       expect(vm.state).toBe("poisoned");
-      expect(names(error).some((frame) => frame === name || LOOPS[name]?.includes(`$${frame} `) || frame !== "")).toBe(true);
+      expect(
+        names(error).some((frame) => frame === name || LOOPS[name]?.includes(`$${frame} `) || frame !== ""),
+      ).toBe(true);
     });
     await withVm(image, options, (vm) => failure(() => vm.callSync(name), "BARECELL_TIMEOUT"));
   });
@@ -56,7 +63,10 @@ describe("start function", () => {
     const endless = await imageOf("endless-start", module("(start $computing)"));
     for (const boot of ["staged", "direct"] as const) {
       const options = { ...OPTIONS, boot, timeoutMs: 60 };
-      const error = await soon("the boot", failure(() => MicroVM.boot(endless, options), "BARECELL_TIMEOUT"));
+      const error = await soon(
+        "the boot",
+        failure(() => MicroVM.boot(endless, options), "BARECELL_TIMEOUT"),
+      );
       expect(error.message).toContain("starting the module");
       await failure(() => MicroVM.bootSync(endless, options), "BARECELL_TIMEOUT");
     }
@@ -94,8 +104,12 @@ describe("time", () => {
 
 describe("the event loop", () => {
   it("keeps turning while guests loop", async () => {
-    const vms = await Promise.all(Array.from({ length: 2 }, () => MicroVM.boot(image, { ...OPTIONS, timeoutMs: 500 })));
-    const running = vms.map((vm, i) => failure(() => vm.call(i ? "empty" : "host_calls"), "BARECELL_TIMEOUT"));
+    const vms = await Promise.all(
+      Array.from({ length: 2 }, () => MicroVM.boot(image, { ...OPTIONS, timeoutMs: 500 })),
+    );
+    const running = vms.map((vm, i) =>
+      failure(() => vm.call(i ? "empty" : "host_calls"), "BARECELL_TIMEOUT"),
+    );
     let ticks = 0;
     const ticker = setInterval(() => ticks++, 5);
     await soon("the loops", Promise.all(running));
@@ -107,7 +121,10 @@ describe("the event loop", () => {
   it("turns while a guest sleeps, and the sleep costs the processor nothing", async () => {
     const vm = await MicroVM.boot(image, { ...OPTIONS, timeoutMs: 400 });
     const used = process.cpuUsage();
-    await soon("the sleep", failure(() => vm.call("waiting"), "BARECELL_TIMEOUT"));
+    await soon(
+      "the sleep",
+      failure(() => vm.call("waiting"), "BARECELL_TIMEOUT"),
+    );
     const { user, system } = process.cpuUsage(used);
     expect((user + system) / 1000).toBeLessThan(300 * slowness);
     vm.dispose();

@@ -16,14 +16,41 @@ interface Access {
 }
 
 const loads: [string, number][] = [
-  ...([["i32.load8_s", 1], ["i32.load8_u", 1], ["i32.load16_s", 2], ["i32.load16_u", 2], ["i32.load", 4]] as [string, number][]),
-  ...([["i64.load8_s", 1], ["i64.load16_u", 2], ["i64.load32_s", 4], ["i64.load32_u", 4], ["i64.load", 8]] as [string, number][]),
-  ...([["f32.load", 4], ["f64.load", 8]] as [string, number][]),
+  ...([
+    ["i32.load8_s", 1],
+    ["i32.load8_u", 1],
+    ["i32.load16_s", 2],
+    ["i32.load16_u", 2],
+    ["i32.load", 4],
+  ] as [string, number][]),
+  ...([
+    ["i64.load8_s", 1],
+    ["i64.load16_u", 2],
+    ["i64.load32_s", 4],
+    ["i64.load32_u", 4],
+    ["i64.load", 8],
+  ] as [string, number][]),
+  ...([
+    ["f32.load", 4],
+    ["f64.load", 8],
+  ] as [string, number][]),
 ];
 const stores: [string, number][] = [
-  ...([["i32.store8", 1], ["i32.store16", 2], ["i32.store", 4]] as [string, number][]),
-  ...([["i64.store8", 1], ["i64.store16", 2], ["i64.store32", 4], ["i64.store", 8]] as [string, number][]),
-  ...([["f32.store", 4], ["f64.store", 8]] as [string, number][]),
+  ...([
+    ["i32.store8", 1],
+    ["i32.store16", 2],
+    ["i32.store", 4],
+  ] as [string, number][]),
+  ...([
+    ["i64.store8", 1],
+    ["i64.store16", 2],
+    ["i64.store32", 4],
+    ["i64.store", 8],
+  ] as [string, number][]),
+  ...([
+    ["f32.store", 4],
+    ["f64.store", 8],
+  ] as [string, number][]),
 ];
 const accesses: Access[] = [
   ...loads.map(([name, width]) => ({ name, width, isStore: false })),
@@ -67,7 +94,9 @@ describe("scalar accesses", async () => {
     // The last place where it fits.
     vm.callSync(name, END - width);
     for (let start = END - width + 1; start < END; start++) {
-      expect(await expectOutside(() => vm.callSync(name, start)), `straddling at ${start}`).toContain(`address ${END})`);
+      expect(await expectOutside(() => vm.callSync(name, start)), `straddling at ${start}`).toContain(
+        `address ${END})`,
+      );
     }
     for (const address of OUTSIDE) {
       const message = await expectOutside(() => vm.callSync(name, address));
@@ -129,7 +158,9 @@ describe("bulk operations", async () => {
       await vm.call("copy", END, END, 0);
       await vm.call("init", END - 16, 0, 16);
       await vm.call("init", END, 16, 0);
-      expect(Buffer.from(vm.memory.read(END - 18, 18)).toString("latin1")).toBe("\u00ff\u00ff0123456789abcdef");
+      expect(Buffer.from(vm.memory.read(END - 18, 18)).toString("latin1")).toBe(
+        "\u00ff\u00ff0123456789abcdef",
+      );
       await vm.call("copy", 0, 1, END - 1);
       await vm.call("drop");
       await failure(() => vm.call("init", 0, 0, 1), OOB);
@@ -147,7 +178,10 @@ describe("vector instructions", async () => {
     for (const name of sse) {
       pieces.set(`${name} load ${start}`, `${load(start)} ${name} (%rdi), %xmm0\n ret`);
       if (name !== "lddqu") {
-        pieces.set(`${name} store ${start}`, `${load(start)} pcmpeqd %xmm0, %xmm0\n ${name} %xmm0, (%rdi)\n ret`);
+        pieces.set(
+          `${name} store ${start}`,
+          `${load(start)} pcmpeqd %xmm0, %xmm0\n ${name} %xmm0, (%rdi)\n ret`,
+        );
       }
     }
   }
@@ -155,7 +189,10 @@ describe("vector instructions", async () => {
     for (const name of avx) {
       pieces.set(`${name} ymm load ${start}`, `${load(start)} ${name} (%rdi), %ymm0\n ret`);
       if (name !== "vlddqu") {
-        pieces.set(`${name} ymm store ${start}`, `${load(start)} vpcmpeqd %xmm0, %xmm0, %xmm0\n vinsertf128 $1, %xmm0, %ymm0, %ymm0\n ${name} %ymm0, (%rdi)\n ret`);
+        pieces.set(
+          `${name} ymm store ${start}`,
+          `${load(start)} vpcmpeqd %xmm0, %xmm0, %xmm0\n vinsertf128 $1, %xmm0, %ymm0, %ymm0\n ${name} %ymm0, (%rdi)\n ret`,
+        );
       }
     }
   }
@@ -165,9 +202,15 @@ describe("vector instructions", async () => {
   pieces.set(`movq store ${END - 7}`, `${load(END - 7)} pcmpeqd %xmm0, %xmm0\n movq %xmm0, (%rdi)\n ret`);
   pieces.set(`movhps store ${END - 1}`, `${load(END - 1)} pcmpeqd %xmm0, %xmm0\n movhps %xmm0, (%rdi)\n ret`);
   pieces.set(`x87 store ${END - 9}`, `${load(END - 9)} fld1\n fstpt (%rdi)\n ret`);
-  pieces.set(`maskmovdqu store ${END - 8}`, `${load(END - 8)} pcmpeqd %xmm0, %xmm0\n pcmpeqd %xmm1, %xmm1\n maskmovdqu %xmm1, %xmm0\n ret`);
+  pieces.set(
+    `maskmovdqu store ${END - 8}`,
+    `${load(END - 8)} pcmpeqd %xmm0, %xmm0\n pcmpeqd %xmm1, %xmm1\n maskmovdqu %xmm1, %xmm0\n ret`,
+  );
   pieces.set(`cmpxchg16b store ${END}`, `${load(END)} push %rbx\n cmpxchg16b (%rdi)\n pop %rbx\n ret`);
-  pieces.set(`push to memory store ${END - 4}`, `push %rbp\n mov %rsp, %rbp\n ${load(END + 4)} mov %rdi, %rsp\n push %rbp\n mov %rbp, %rsp\n pop %rbp\n ret`);
+  pieces.set(
+    `push to memory store ${END - 4}`,
+    `push %rbp\n mov %rsp, %rbp\n ${load(END + 4)} mov %rdi, %rsp\n push %rbp\n mov %rbp, %rsp\n pop %rbp\n ret`,
+  );
   const code = assemble(pieces);
 
   const run = async (name: string): Promise<void> => {
@@ -181,22 +224,36 @@ describe("vector instructions", async () => {
     });
   };
   const isAvx = (name: string): boolean => name.startsWith("v");
-  const isEmulatorFault = (name: string): boolean => isSvm && name.includes("store") && !/\d (65536|65537)$/.test(name);
+  const isEmulatorFault = (name: string): boolean =>
+    isSvm && name.includes("store") && !/\d (65536|65537)$/.test(name);
   const wanted = [...pieces.keys()];
   const runnable = wanted.filter((name) => !(isAvx(name) && (!hasAvx || isSvm)) && !isEmulatorFault(name));
   if (runnable.length < wanted.length) {
     announceSkip(
       `${wanted.length - runnable.length} of ${wanted.length} vector accesses`,
-      isSvm ? "the emulator writes part of a page-crossing store, and has no AVX in its guests" : "this processor has no AVX",
+      isSvm
+        ? "the emulator writes part of a page-crossing store, and has no AVX in its guests"
+        : "this processor has no AVX",
     );
   }
   it.each(runnable)("%s", run);
 
   it.runIf(hasAvx && !isSvm)("aligned AVX at the last place that fits works", async () => {
-    const fits = assemble(new Map([["fits", `${load(END - 32)} vpcmpeqd %xmm0, %xmm0, %xmm0\n vinsertf128 $1, %xmm0, %ymm0, %ymm0\n vmovaps %ymm0, (%rdi)\n vzeroupper\n mov $7, %eax\n ret`]]));
-    await withVm(raw.withCode(fits.get("fits") as Uint8Array), { unknownImports: "trap", wasi: {} }, async (vm) => {
-      expect(await vm.call("victim")).toBe(7n);
-      expect(vm.memory.read(END - 32, 32)).toEqual(new Uint8Array(32).fill(0xff));
-    });
+    const fits = assemble(
+      new Map([
+        [
+          "fits",
+          `${load(END - 32)} vpcmpeqd %xmm0, %xmm0, %xmm0\n vinsertf128 $1, %xmm0, %ymm0, %ymm0\n vmovaps %ymm0, (%rdi)\n vzeroupper\n mov $7, %eax\n ret`,
+        ],
+      ]),
+    );
+    await withVm(
+      raw.withCode(fits.get("fits") as Uint8Array),
+      { unknownImports: "trap", wasi: {} },
+      async (vm) => {
+        expect(await vm.call("victim")).toBe(7n);
+        expect(vm.memory.read(END - 32, 32)).toEqual(new Uint8Array(32).fill(0xff));
+      },
+    );
   });
 });

@@ -82,7 +82,10 @@ describe("arithmetic traps", async () => {
   it("traps by callSync and with a direct boot alike", async () => {
     for (const boot of ["staged", "direct"] as const) {
       const vm = MicroVM.bootSync(image, { boot });
-      const error = await failure(() => vm.callSync("i32_div_s_zero"), "BARECELL_TRAP_INTEGER_DIVIDE_BY_ZERO");
+      const error = await failure(
+        () => vm.callSync("i32_div_s_zero"),
+        "BARECELL_TRAP_INTEGER_DIVIDE_BY_ZERO",
+      );
       expect(names(error)).toEqual(["i32_div_s_zero"]);
       vm.dispose();
     }
@@ -106,21 +109,81 @@ describe("arithmetic traps", async () => {
 
 /** A table of 10: functions of type () -> () at 0 and 1, of another type at 2, nothing from 3 on. */
 const tables: TrapCase[] = [
-  { name: "call_past_end", body: "(call_indirect (type $plain) (global.get $ten))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "call_far_past_end", body: "(call_indirect (type $plain) (global.get $minus_one))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "call_null", body: "(call_indirect (type $plain) (global.get $three))", code: "BARECELL_TRAP_UNINITIALIZED_ELEMENT" },
-  { name: "call_other_type", body: "(call_indirect (type $plain) (global.get $two))", code: "BARECELL_TRAP_INDIRECT_CALL_TYPE_MISMATCH" },
-  { name: "get_past_end", body: "(drop (table.get $t (global.get $ten)))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "set_past_end", body: "(table.set $t (global.get $ten) (ref.null func))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "get_extern_past_end", body: "(drop (table.get $e (global.get $ten)))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "set_extern_far", body: "(table.set $e (global.get $minus_one) (ref.null extern))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "fill_past_end", body: "(table.fill $t (i32.const 5) (ref.null func) (global.get $ten))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "copy_from_past_end", body: "(table.copy $t $t (i32.const 0) (i32.const 5) (global.get $ten))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "copy_to_past_end", body: "(table.copy $t $t (i32.const 5) (i32.const 0) (global.get $ten))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "copy_wraps", body: "(table.copy $t $t (global.get $minus_one) (i32.const 0) (i32.const 2))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "init_past_segment", body: "(table.init $t $passive (i32.const 0) (i32.const 1) (global.get $three))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "init_past_table", body: "(table.init $t $passive (global.get $ten) (i32.const 0) (i32.const 1))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
-  { name: "init_dropped", body: "(elem.drop $passive) (table.init $t $passive (i32.const 0) (i32.const 0) (i32.const 1))", code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE" },
+  {
+    name: "call_past_end",
+    body: "(call_indirect (type $plain) (global.get $ten))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "call_far_past_end",
+    body: "(call_indirect (type $plain) (global.get $minus_one))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "call_null",
+    body: "(call_indirect (type $plain) (global.get $three))",
+    code: "BARECELL_TRAP_UNINITIALIZED_ELEMENT",
+  },
+  {
+    name: "call_other_type",
+    body: "(call_indirect (type $plain) (global.get $two))",
+    code: "BARECELL_TRAP_INDIRECT_CALL_TYPE_MISMATCH",
+  },
+  {
+    name: "get_past_end",
+    body: "(drop (table.get $t (global.get $ten)))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "set_past_end",
+    body: "(table.set $t (global.get $ten) (ref.null func))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "get_extern_past_end",
+    body: "(drop (table.get $e (global.get $ten)))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "set_extern_far",
+    body: "(table.set $e (global.get $minus_one) (ref.null extern))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "fill_past_end",
+    body: "(table.fill $t (i32.const 5) (ref.null func) (global.get $ten))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "copy_from_past_end",
+    body: "(table.copy $t $t (i32.const 0) (i32.const 5) (global.get $ten))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "copy_to_past_end",
+    body: "(table.copy $t $t (i32.const 5) (i32.const 0) (global.get $ten))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "copy_wraps",
+    body: "(table.copy $t $t (global.get $minus_one) (i32.const 0) (i32.const 2))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "init_past_segment",
+    body: "(table.init $t $passive (i32.const 0) (i32.const 1) (global.get $three))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "init_past_table",
+    body: "(table.init $t $passive (global.get $ten) (i32.const 0) (i32.const 1))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
+  {
+    name: "init_dropped",
+    body: "(elem.drop $passive) (table.init $t $passive (i32.const 0) (i32.const 0) (i32.const 1))",
+    code: "BARECELL_TRAP_OUT_OF_BOUNDS_TABLE",
+  },
 ];
 
 describe("table traps", async () => {
@@ -228,7 +291,8 @@ describe("imports", async () => {
   );
   it("are refused at boot by name", async () => {
     const error = await failure(() => MicroVM.boot(image), "BARECELL_IMPORT_DENIED");
-    for (const name of ["env.zero", 'other module.a "quoted" name', "env.many"]) expect(error.message).toContain(name);
+    for (const name of ["env.zero", 'other module.a "quoted" name', "env.many"])
+      expect(error.message).toContain(name);
   });
   it("trap names the import that was called", () =>
     withVm(image, { unknownImports: "trap", afterTrap: "keep" }, async (vm) => {

@@ -22,7 +22,10 @@ const image = await imageOf(
   "wasi",
   `(module
     ${Object.entries(imports)
-      .map(([name, params]) => `(import "wasi_snapshot_preview1" "${name}" (func $${name} (param ${params}) (result i32)))`)
+      .map(
+        ([name, params]) =>
+          `(import "wasi_snapshot_preview1" "${name}" (func $${name} (param ${params}) (result i32)))`,
+      )
       .join("\n")}
     (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
     (memory (export "memory") 2)
@@ -63,28 +66,43 @@ describe("grants", () => {
     expect(error.message).toContain("wasi: {}");
   });
   it("a function of another type is refused, with both types", async () => {
-    const wrong = await imageOf("wrong", `(module (import "wasi_snapshot_preview1" "fd_write" (func (param i64) (result i32))))`);
+    const wrong = await imageOf(
+      "wrong",
+      `(module (import "wasi_snapshot_preview1" "fd_write" (func (param i64) (result i32))))`,
+    );
     const error = await failure(() => MicroVM.boot(wrong, { wasi: {} }), "BARECELL_IMPORT_DENIED");
     expect(error.message).toContain("(i64) -> (i32)");
     expect(error.message).toContain("(i32, i32, i32, i32) -> (i32)");
   });
   it("by the older name too", async () => {
-    const older = await imageOf("older", `(module (import "wasi_unstable" "sched_yield" (func $y (result i32))) (func (export "y") (result i32) (call $y)))`);
+    const older = await imageOf(
+      "older",
+      `(module (import "wasi_unstable" "sched_yield" (func $y (result i32))) (func (export "y") (result i32) (call $y)))`,
+    );
     await withVm(older, { wasi: {} }, async (vm) => expect(await vm.call("y")).toBe(0));
   });
 });
 
 describe("arguments and environment", () => {
   it("arrive as given, empty and in any characters", () =>
-    withVm(image, { wasi: { args: ["prog", "", "ünï ☃", "a b"], env: { A: "1", EMPTY: "", "ключ": "значение=x" } } }, async (vm) => {
-      expect(await vm.call("args")).toBe(0);
-      const size = Buffer.from(vm.memory.read(4, 4)).readUInt32LE();
-      expect(Buffer.from(vm.memory.read(0, 4)).readUInt32LE()).toBe(4);
-      expect(text(vm.memory.read(8192, size))).toBe("prog\0\0ünï ☃\0a b\0");
-      expect(await vm.call("environ")).toBe(0);
-      const environSize = Buffer.from(vm.memory.read(4, 4)).readUInt32LE();
-      expect(text(vm.memory.read(8192, environSize)).split("\0").sort()).toEqual(["", "A=1", "EMPTY=", "ключ=значение=x"]);
-    }));
+    withVm(
+      image,
+      { wasi: { args: ["prog", "", "ünï ☃", "a b"], env: { A: "1", EMPTY: "", ключ: "значение=x" } } },
+      async (vm) => {
+        expect(await vm.call("args")).toBe(0);
+        const size = Buffer.from(vm.memory.read(4, 4)).readUInt32LE();
+        expect(Buffer.from(vm.memory.read(0, 4)).readUInt32LE()).toBe(4);
+        expect(text(vm.memory.read(8192, size))).toBe("prog\0\0ünï ☃\0a b\0");
+        expect(await vm.call("environ")).toBe(0);
+        const environSize = Buffer.from(vm.memory.read(4, 4)).readUInt32LE();
+        expect(text(vm.memory.read(8192, environSize)).split("\0").sort()).toEqual([
+          "",
+          "A=1",
+          "EMPTY=",
+          "ключ=значение=x",
+        ]);
+      },
+    ));
   it("none by default; nothing of the host's own", () =>
     withVm(image, { wasi: {} }, async (vm) => {
       await vm.call("environ");
@@ -160,10 +178,18 @@ describe("streams", () => {
     // A pipe that nobody writes to: the child of a shell would be one, but any descriptor that blocks will do.
     const { stdin, close } = await silentPipe();
     await withVm(image, { wasi: { stdin: { fd: stdin } }, timeoutMs: 100 }, async (vm) => {
-      await soon("the read", failure(() => vm.call("read", 1024, 10), "BARECELL_TIMEOUT"));
+      await soon(
+        "the read",
+        failure(() => vm.call("read", 1024, 10), "BARECELL_TIMEOUT"),
+      );
     });
-    await withVm(image, { wasi: { stdin: { fd: stdin } }, timeoutMs: 100 }, (vm) => failure(() => vm.callSync("read", 1024, 10), "BARECELL_TIMEOUT"));
-    const vm = await MicroVM.boot(image, { wasi: { stdin: { fd: stdin } }, timeoutMs: Number.POSITIVE_INFINITY });
+    await withVm(image, { wasi: { stdin: { fd: stdin } }, timeoutMs: 100 }, (vm) =>
+      failure(() => vm.callSync("read", 1024, 10), "BARECELL_TIMEOUT"),
+    );
+    const vm = await MicroVM.boot(image, {
+      wasi: { stdin: { fd: stdin } },
+      timeoutMs: Number.POSITIVE_INFINITY,
+    });
     const running = failure(() => vm.call("read", 1024, 10), "BARECELL_DISPOSED");
     await new Promise((resolve) => setTimeout(resolve, 30));
     vm.dispose();
@@ -200,7 +226,9 @@ describe("limits", () => {
       expect(vm.state).toBe("poisoned");
       expect(vm.stdout().length + vm.stderr().length).toBeLessThanOrEqual(10);
     });
-    await withVm(image, { ...options, maxOutputBytes: 100_000 }, (vm) => failure(() => vm.call("write_for_ever"), "BARECELL_OUTPUT_LIMIT"));
+    await withVm(image, { ...options, maxOutputBytes: 100_000 }, (vm) =>
+      failure(() => vm.call("write_for_ever"), "BARECELL_OUTPUT_LIMIT"),
+    );
     await withVm(image, { ...options, maxOutputBytes: 0 }, async (vm) => {
       expect(await vm.call("write", 1, 1024, 0)).toBe(0);
       await failure(() => vm.call("write", 1, 1024, 1), "BARECELL_OUTPUT_LIMIT");

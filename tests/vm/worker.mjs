@@ -5,13 +5,16 @@ const { MicroVM, Image } = await import(workerData.url);
 const image = await Image.load(workerData.image);
 const vms = [];
 for (let i = 0; i < workerData.vms; i++) {
-  const vm = await MicroVM.boot(image, { unknownImports: "default", timeoutMs: 60_000 * workerData.slowness });
+  const vm = await MicroVM.boot(image, {
+    unknownImports: "default",
+    timeoutMs: 60_000 * workerData.slowness,
+  });
   vms.push(vm);
 }
 const results = [];
 for (const vm of vms) results.push(await vm.call("add", 20, 22), vm.callSync("add", 1, 2));
 parentPort.postMessage({ results });
-switch (workerData.then) {
+switch (workerData.afterwards) {
   case "loop":
     // The parent terminates us while these run.
     for (const vm of vms) void vm.call("loop").catch(() => {});
