@@ -8,6 +8,11 @@
 
 namespace barecell {
 
+// memcpy that takes nothing from nowhere: null pointers are undefined for it even with count 0.
+inline void copy_bytes(void* to, const void* from, size_t count) noexcept {
+  if (count > 0) std::memcpy(to, from, count);
+}
+
 // Linear memory 0 of a VM, as the host sees it: one contiguous run of bytes. Offsets and lengths come from the guest and are hostile;
 // every access checks them against the size at that moment. What is read is copied, so that a check and its use see the same bytes.
 class LinearMemory {
@@ -22,12 +27,12 @@ class LinearMemory {
   // False, and nothing done, if any byte of the range lies outside.
   [[nodiscard]] bool read(uint64_t offset, void* to, size_t count) const noexcept {
     if (!contains(offset, count)) return false;
-    if (count > 0) std::memcpy(to, base_ + offset, count);
+    copy_bytes(to, base_ + offset, count);
     return true;
   }
   [[nodiscard]] bool write(uint64_t offset, const void* from, size_t count) noexcept {
     if (!contains(offset, count)) return false;
-    if (count > 0) std::memcpy(base_ + offset, from, count);
+    copy_bytes(base_ + offset, from, count);
     return true;
   }
   template <typename Value>

@@ -35,12 +35,21 @@ kvm_segment user_segment(uint16_t selector, uint8_t type) {
   return segment;
 }
 
+// After reset LDTR is usable, with base 0 and a limit of 64 KiB (Intel SDM vol. 3A, table 10-1). Address 0 is the tenant's memory, so ring 3 could make
+// descriptors of its own there, call gates into ring 0 included. Not usable, with limit 0: every selector of the LDT is #GP.
+kvm_segment no_ldt() {
+  kvm_segment segment{};
+  segment.unusable = 1;
+  return segment;
+}
+
 }  // namespace
 
 void set_real_mode(const Kvm& kvm, kvm_sregs& sregs, kvm_regs& regs) {
   // After reset CS has base 0xffff0000; the stub lies at the bottom instead.
   sregs.cs.base = 0;
   sregs.cs.selector = 0;
+  sregs.ldt = no_ldt();
   regs = {};
   regs.rip = BC_BOOT_GPA;
   regs.rflags = kRflagsFixed;
@@ -56,6 +65,7 @@ void set_ring3(const Kvm& kvm, const ImageLayout& layout, kvm_sregs& sregs) {
   kvm_segment null_segment{};
   null_segment.unusable = 1;
   sregs.ds = sregs.es = sregs.fs = sregs.gs = null_segment;
+  sregs.ldt = no_ldt();
   sregs.tr = {};
   sregs.tr.base = BC_IMAGE_BASE + BC_GDT_GPA + BC_GDT_BYTES;
   sregs.tr.limit = static_cast<uint32_t>(layout.tss_limit);

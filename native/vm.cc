@@ -78,7 +78,7 @@ Outcome Vm::call(uint32_t function, std::span<bc_slot> slots, size_t argument_co
   if (argument_count > slots.size() || result_count > slots.size() || slots.size() > capacity) {
     throw Failure("BARECELL_INTERNAL", "more values than the mailbox holds");
   }
-  std::memcpy(box->slots, slots.data(), argument_count * sizeof(bc_slot));
+  copy_bytes(box->slots, slots.data(), argument_count * sizeof(bc_slot));
   box->op = BC_OP_CALL;
   box->function = function;
   kvm_run* run = run_page();
@@ -91,7 +91,7 @@ Outcome Vm::call(uint32_t function, std::span<bc_slot> slots, size_t argument_co
     run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
   }
   Outcome outcome = this->run(deadline_ns);
-  if (outcome.kind == OutcomeKind::Done) std::memcpy(slots.data(), box->slots, result_count * sizeof(bc_slot));
+  if (outcome.kind == OutcomeKind::Done) copy_bytes(slots.data(), box->slots, result_count * sizeof(bc_slot));
   return outcome;
 }
 

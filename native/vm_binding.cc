@@ -220,10 +220,10 @@ Napi::Value VmBinding::call_sync(const Napi::CallbackInfo& info) {
     Vm& vm = idle_vm();
     CallRequest request = call_request(info);
     std::vector<bc_slot> slots(request.slots.ByteLength() / sizeof(bc_slot));
-    std::memcpy(slots.data(), request.slots.Data(), request.slots.ByteLength());
+    copy_bytes(slots.data(), request.slots.Data(), request.slots.ByteLength());
     Outcome outcome = vm.call(request.function, slots, request.arguments, request.results, deadline_after(request.timeout_ms));
     if (outcome.kind != OutcomeKind::Done) return to_js(info.Env(), outcome);
-    std::memcpy(request.slots.Data(), slots.data(), request.slots.ByteLength());
+    copy_bytes(request.slots.Data(), slots.data(), request.slots.ByteLength());
     return Napi::Boolean::New(info.Env(), true);
   });
 }
@@ -235,7 +235,7 @@ Napi::Value VmBinding::call(const Napi::CallbackInfo& info) {
     auto deferred = Napi::Promise::Deferred::New(info.Env());
     auto answer = std::make_shared<Answer>();
     answer->slots.resize(request.slots.ByteLength() / sizeof(bc_slot));
-    std::memcpy(answer->slots.data(), request.slots.Data(), request.slots.ByteLength());
+    copy_bytes(answer->slots.data(), request.slots.Data(), request.slots.ByteLength());
     auto results = std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(request.slots));
     Ref();
     busy_ = true;
@@ -262,7 +262,7 @@ Napi::Value VmBinding::call(const Napi::CallbackInfo& info) {
                 deferred.Reject(to_js_error(env, answer->failure_code.c_str(), answer->failure_message).Value());
               } else if (answer->outcome.kind == OutcomeKind::Done) {
                 Napi::Uint8Array slots = results->Value();
-                std::memcpy(slots.Data(), answer->slots.data(), std::min(slots.ByteLength(), answer->slots.size() * sizeof(bc_slot)));
+                copy_bytes(slots.Data(), answer->slots.data(), std::min(slots.ByteLength(), answer->slots.size() * sizeof(bc_slot)));
                 deferred.Resolve(Napi::Boolean::New(env, true));
               } else {
                 deferred.Resolve(to_js(env, answer->outcome));
@@ -335,7 +335,7 @@ Napi::Value VmBinding::read_stack(const Napi::CallbackInfo& info) {
     const uint8_t* stack = vm.memory().image_memory(layout.stack_gpa + (rsp - bottom), size);
     require(stack != nullptr, "stack");
     auto bytes = Napi::Uint8Array::New(info.Env(), size);
-    std::memcpy(bytes.Data(), stack, size);
+    copy_bytes(bytes.Data(), stack, size);
     return bytes;
   });
 }
@@ -351,7 +351,7 @@ Napi::Value VmBinding::read_image(const Napi::CallbackInfo& info) {
     const uint8_t* memory = nullptr;
     if (lossless && address >= BC_IMAGE_BASE) memory = vm.memory().image_memory(address - BC_IMAGE_BASE, length);
     auto bytes = Napi::Uint8Array::New(info.Env(), memory == nullptr ? 0 : length);
-    if (memory != nullptr) std::memcpy(bytes.Data(), memory, length);
+    copy_bytes(bytes.Data(), memory, memory == nullptr ? 0 : length);
     return bytes;
   });
 }
@@ -398,7 +398,7 @@ Napi::Value VmBinding::take_output(const Napi::CallbackInfo& info) {
     bool is_stdout = info[0].As<Napi::String>().Utf8Value() == "stdout";
     std::vector<uint8_t> output = is_stdout ? wasi_->take_stdout() : wasi_->take_stderr();
     auto bytes = Napi::Uint8Array::New(info.Env(), output.size());
-    if (!output.empty()) std::memcpy(bytes.Data(), output.data(), output.size());
+    copy_bytes(bytes.Data(), output.data(), output.size());
     return bytes;
   });
 }
