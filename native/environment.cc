@@ -49,17 +49,22 @@ void Environment::on_done(napi_env raw_env, napi_value, void* context, void* dat
   // Without an environment the queue is only being emptied, and shut_down() has dropped the jobs.
   if (raw_env == nullptr) return;
   auto* self = static_cast<Environment*>(context);
-  Napi::Env env(raw_env);
-  Napi::HandleScope scope(env);
   auto place = self->jobs_.find(static_cast<Job*>(data));
   if (place == self->jobs_.end()) return;
   std::unique_ptr<Job> job = std::move(place->second);
   self->jobs_.erase(place);
   if (self->jobs_.empty()) napi_unref_threadsafe_function(raw_env, self->done_);
+  // A worker that is being terminated still gets here, and can no longer make values, resolve promises or even throw: nobody waits for the answer
+  // then. Whatever happens, no exception may leave this function, for C calls it.
   try {
-    job->finish(env);
-  } catch (const Napi::Error& error) {
-    error.ThrowAsJavaScriptException();
+    Napi::Env env(raw_env);
+    Napi::HandleScope scope(env);
+    try {
+      job->finish(env);
+    } catch (const Napi::Error& error) {
+      error.ThrowAsJavaScriptException();
+    }
+  } catch (...) {
   }
 }
 

@@ -37,7 +37,8 @@ export async function runTool(
     stdio: ["ignore", "pipe", "pipe"],
     // A process group of its own, so that a kill reaches the compiler's own children (cc1, as, ld).
     detached: true,
-    env: { ...process.env, LC_ALL: "C", TMPDIR: cwd },
+    // What is preloaded into Node (a sanitizer, a profiler) is not meant for a compiler with a limited address space.
+    env: { ...process.env, LC_ALL: "C", TMPDIR: cwd, LD_PRELOAD: undefined },
   });
   const killGroup = (): void => {
     try {

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { afterAll, describe, expect, it } from "vitest";
 import { BARECELL_URL, MicroVM } from "../support/barecell.ts";
-import { slowness, soon } from "../support/environment.ts";
+import { isSvm, slowness, soon } from "../support/environment.ts";
 import { imageOf } from "../support/modules.ts";
 
 const image = await imageOf(
@@ -61,7 +61,7 @@ describe("the end of a process", () => {
     ["exit while a worker loops", 6],
   ])("%s: exit status %i, silently", async (scenario, code) => {
     // Several times: what goes wrong at an exit goes wrong now and then.
-    for (let i = 0; i < 3; i++)
+    for (let i = 0; i < (isSvm ? 1 : 3); i++)
       expect(await runProcess(scenario)).toEqual({ code, signal: null, stderr: "" });
   });
   it.each([
@@ -121,7 +121,7 @@ describe("worker threads", () => {
   });
   // A callSync blocks the worker's own thread, and only its deadline ends it; terminate() waits for that, as for any native call.
   it("terminated while guests run: the thread ends, the process lives on", async () => {
-    for (let i = 0; i < 5; i++) {
+    for (let i = 0; i < (isSvm ? 2 : 5); i++) {
       const { worker, looping, exit } = startWorker(4, "loop");
       await soon("the loop", looping);
       await soon("the termination", worker.terminate());
@@ -132,7 +132,7 @@ describe("worker threads", () => {
     }
   });
   it("terminated at any moment", async () => {
-    for (let i = 0; i < 12; i++) {
+    for (let i = 0; i < (isSvm ? 4 : 12); i++) {
       const { worker, exit } = startWorker(6, "loop");
       await new Promise((resolve) => setTimeout(resolve, i * 12 * slowness));
       await soon("the termination", worker.terminate());
