@@ -93,7 +93,7 @@ add(
   "BARECELL_TRAP_ACCESS_DENIED",
 );
 add("insb into code", "mov $0x400, %edx\n lea (%rip), %rdi\n insb", "BARECELL_TRAP_ACCESS_DENIED", PROTOCOL);
-add("a host call storm", everyPortOf(0, 4000, "push %rdx\n mov $0x400, %edx\n out %al, %dx\n pop %rdx"), 1n);
+add("a host call storm", everyPortOf(0, 1000, "push %rdx\n mov $0x400, %edx\n out %al, %dx\n pop %rdx"), 1n);
 
 /** Ends that only the runtime should report: a tenant can, and gets an error for it. */
 for (const [number, code] of [

@@ -1,7 +1,7 @@
 /** Endless loops of every kind end on time, whoever runs them, and nobody else notices. */
 import { describe, expect, it } from "vitest";
 import { type BarecellError, MicroVM } from "../support/barecell.ts";
-import { slowness, soon } from "../support/environment.ts";
+import { isSvm, slowness, soon } from "../support/environment.ts";
 import { failure, names } from "../support/errors.ts";
 import { imageOf, withVm } from "../support/modules.ts";
 
@@ -36,23 +36,23 @@ const module = (start: string): string => `(module
   (func (export "answer") (result i32) (i32.const 42)) ${start})`;
 
 const image = await imageOf("loops", module(""));
+/** Longer than a boot, which has the same limit. */
+const LIMIT_MS = isSvm ? 400 : 60;
 const OPTIONS = { wasi: {}, unknownImports: "default", maxMemoryBytes: 64 * 2 ** 20 } as const;
 
 describe.each(Object.keys(LOOPS))("endless loop: %s", (name) => {
   it.each(["staged", "direct"] as const)("call and callSync end, %s", async (boot) => {
-    const options = { ...OPTIONS, boot, timeoutMs: 60 };
+    const options = { ...OPTIONS, boot, timeoutMs: LIMIT_MS };
     await withVm(image, options, async (vm) => {
       const before = performance.now();
       const error = await soon(
         "the call",
         failure(() => vm.call(name), "BARECELL_TIMEOUT"),
       );
-      expect(performance.now() - before).toBeGreaterThanOrEqual(59);
-      expect(error.message).toContain("60");
+      expect(performance.now() - before).toBeGreaterThanOrEqual(LIMIT_MS - 1);
+      expect(error.message).toContain(String(LIMIT_MS));
       expect(vm.state).toBe("poisoned");
-      expect(
-        names(error).some((frame) => frame === name || LOOPS[name]?.includes(`$${frame} `) || frame !== ""),
-      ).toBe(true);
+      expect(names(error)).toContain(name);
     });
     await withVm(image, options, (vm) => failure(() => vm.callSync(name), "BARECELL_TIMEOUT"));
   });
@@ -62,7 +62,7 @@ describe("start function", () => {
   it("an endless one ends by timeout, boot and bootSync", async () => {
     const endless = await imageOf("endless-start", module("(start $computing)"));
     for (const boot of ["staged", "direct"] as const) {
-      const options = { ...OPTIONS, boot, timeoutMs: 60 };
+      const options = { ...OPTIONS, boot, timeoutMs: LIMIT_MS };
       const error = await soon(
         "the boot",
         failure(() => MicroVM.boot(endless, options), "BARECELL_TIMEOUT"),
@@ -75,13 +75,13 @@ describe("start function", () => {
 
 describe("time", () => {
   it("the backtrace of a timeout names the function that ran", () =>
-    withVm(image, { ...OPTIONS, timeoutMs: 60 }, async (vm) => {
+    withVm(image, { ...OPTIONS, timeoutMs: LIMIT_MS }, async (vm) => {
       const error: BarecellError = await failure(() => vm.call("big_fills"), "BARECELL_TIMEOUT");
       expect(names(error)).toContain("big_fills");
     }));
   it("is that of each call, not of all together", () =>
-    withVm(image, { ...OPTIONS, timeoutMs: 200 }, async (vm) => {
-      const end = performance.now() + 500;
+    withVm(image, { ...OPTIONS, timeoutMs: 200 * slowness }, async (vm) => {
+      const end = performance.now() + 500 * slowness;
       while (performance.now() < end) expect(await vm.call("answer")).toBe(42);
     }));
   it("fractions of a millisecond are allowed, and stop the call before its end or not", async () => {
@@ -136,15 +136,16 @@ describe("neighbours", () => {
     const victim = await MicroVM.boot(image, { ...OPTIONS, timeoutMs: 60_000 });
     const loops = Promise.all(
       Array.from({ length: 12 }, async (_, i) => {
-        const vm = await MicroVM.boot(image, { ...OPTIONS, timeoutMs: 20 + i * 10 });
+        const vm = await MicroVM.boot(image, { ...OPTIONS, timeoutMs: 400 + i * 10 });
         await failure(() => vm.call(["empty", "host_calls", "storing"][i % 3] as string), "BARECELL_TIMEOUT");
         vm.dispose();
       }),
     );
     let done = false;
-    void loops.then(() => {
+    const end = (): void => {
       done = true;
-    });
+    };
+    loops.then(end, end);
     while (!done) expect(await victim.call("answer")).toBe(42);
     await soon("the loops", loops);
     expect(victim.callSync("answer")).toBe(42);
