@@ -89,7 +89,7 @@ export const DEFAULT_OPTIONS: BootOptions = {
   wasi: {},
   unknownImports: "trap",
   afterTrap: "keep",
-  timeoutMs: 3_000 * slowness,
+  timeoutMs: 10_000 * slowness,
 };
 
 export const rawHost: RawHost = await RawHost.create();

@@ -62,7 +62,7 @@ async function run(
   const input = stdin === undefined ? "ignore" : new Uint8Array(readFileSync(join(BENCH, stdin)));
   const options = {
     wasi: { args: [file, ...args], stdin: input, stdout: "capture" },
-    timeoutMs: 60_000 * slowness,
+    timeoutMs: 300_000 * slowness,
   } as const;
   return withVm(image, options, async (vm) => ({ exitCode: await vm.start(), stdout: vm.stdout() }));
 }
@@ -78,7 +78,7 @@ describe.runIf(entries.length > 0)("programs", () => {
       expect(stdout.length).toBe(expected.stdout_bytes);
       expect(createHash("sha256").update(stdout).digest("hex")).toBe(expected.stdout_sha256);
     },
-    120_000 * slowness,
+    400_000 * slowness,
   );
 
   it.skipIf(isSvm)(
@@ -89,7 +89,7 @@ describe.runIf(entries.length > 0)("programs", () => {
       expect(exitCode).toBe(0);
       expect(Buffer.from(stdout).toString()).toContain("Correct operation validated");
     },
-    180_000,
+    400_000,
   );
   if (isSvm) announceSkip("CoreMark", "it would run for minutes in the emulated machine");
 });
