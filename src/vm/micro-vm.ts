@@ -264,7 +264,10 @@ export class MicroVM {
           },
         );
       default:
-        return error("BARECELL_GUEST_PROTOCOL", `the guest left the VM in an unknown way: ${outcome.detail}`);
+        return error(
+          "BARECELL_GUEST_PROTOCOL",
+          `the guest left the VM in an unknown way: ${outcome.detail || "it reported out of turn"}`,
+        );
     }
   }
 

@@ -1,0 +1,58 @@
+/** No name of the tenant's reaches the C compiler, and every symbol leads back to its function. */
+import { describe, expect, it } from "vitest";
+import wabtInit from "wabt";
+import { canonicalModule, symbolName } from "../../src/compiler/canonical-module.ts";
+import { readModule } from "../../src/compiler/wasm-reader.ts";
+
+const wabt = await wabtInit();
+
+const HOSTILE = [
+  "*/ int main(){} /*",
+  "\\n#include \\22/etc/passwd\\22",
+  "__attribute__",
+  "f12",
+  "\\e6\\97\\a5\\e6\\9c\\ac",
+  "",
+  "a b.c-d",
+  "_start",
+];
+
+describe("canonical module", () => {
+  const source = `(module
+    ${HOSTILE.map((name, i) => `(import "${name}" "${name}${i}" (func (param i32)))`).join("\n")}
+    (memory (export "mem${HOSTILE[0]}") 1) (data (i32.const 8) "data stays")
+    ${HOSTILE.map((name, i) => `(func (export "${name}") (result i32) (i32.const ${i}))`).join("\n")})`;
+  const module = wabt.parseWat("hostile.wat", source, {}).toBinary({}).buffer;
+  const info = readModule(module);
+  const canonical = canonicalModule(module, info);
+  const after = readModule(canonical);
+
+  it("has harmless names only", () => {
+    expect(after.imports.map((entry) => `${entry.module}.${entry.name}`)).toEqual(
+      HOSTILE.map((_, i) => `h.i${i}`),
+    );
+    expect(after.exports.map((entry) => entry.name)).toEqual(info.exports.map((_, i) => `e${i}`));
+    for (const name of after.functionNames.values()) expect(name).toMatch(/^[A-Za-z0-9_]+$/);
+    expect(Buffer.from(canonical).includes("include")).toBe(false);
+  });
+
+  it("is the same module otherwise, and valid", () => {
+    expect(WebAssembly.validate(canonical)).toBe(true);
+    expect(after.types).toEqual(info.types);
+    expect(after.functions).toEqual(info.functions);
+    expect(after.exports.map(({ kind, index }) => ({ kind, index }))).toEqual(
+      info.exports.map(({ kind, index }) => ({ kind, index })),
+    );
+    expect(after.dataSegments.map((segment) => segment.length)).toEqual([10]);
+  });
+
+  it("names functions by their index, whatever they are called", () => {
+    expect(symbolName("main", 3)).toBe("main_f3");
+    expect(symbolName(undefined, 3)).toBe("f3");
+    expect(symbolName("f12", 3)).toBe("f12_f3");
+    expect(symbolName("_ZN3foo*/", 7)).toBe("ZN3foo__f7");
+    expect(symbolName("x".repeat(5000), 1).length).toBeLessThan(110);
+    const names = [...after.functionNames.entries()];
+    expect(names.every(([index, name]) => name.endsWith(`f${index}`))).toBe(true);
+  });
+});
