@@ -41,7 +41,8 @@ export const MODULE_FLAGS: readonly string[] = [
 ];
 
 export function targetFlags(target: TargetCpu): string[] {
-  return [`-march=${target}`, "-mtune=generic"];
+  // No fused multiply-add: WebAssembly rounds twice. gcc 12's vectoriser makes one (vfmaddsub) in spite of -ffp-contract=off.
+  return [`-march=${target}`, "-mtune=generic", "-mno-fma"];
 }
 
 /** What stands in the build folder before the C compiler runs. */
