@@ -70,6 +70,20 @@ struct Answer {
   std::string failure_message;
 };
 
+// On a vCPU thread, where nothing may be thrown on.
+template <typename Run>
+void attempt(Answer& answer, Run run) {
+  try {
+    answer.outcome = run();
+  } catch (const Failure& failure) {
+    answer.failure_code = failure.code();
+    answer.failure_message = failure.what();
+  } catch (const std::exception& error) {
+    answer.failure_code = "BARECELL_INTERNAL";
+    answer.failure_message = error.what();
+  }
+}
+
 }  // namespace
 
 Napi::Function VmBinding::define(Napi::Env env) {
@@ -166,21 +180,11 @@ Napi::Value VmBinding::boot(const Napi::CallbackInfo& info) {
     double timeout_ms = get_timeout(info[0]);
     auto deferred = Napi::Promise::Deferred::New(info.Env());
     auto answer = std::make_shared<Answer>();
-    Ref();
-    busy_ = true;
     Environment::of(info.Env())
         .run_async(
             info.Env(),
             [vm = vm_, answer, timeout_ms]() {
-              try {
-                answer->outcome = vm->boot(deadline_after(timeout_ms));
-              } catch (const Failure& failure) {
-                answer->failure_code = failure.code();
-                answer->failure_message = failure.what();
-              } catch (const std::exception& error) {
-                answer->failure_code = "BARECELL_INTERNAL";
-                answer->failure_message = error.what();
-              }
+              attempt(*answer, [&]() { return vm->boot(deadline_after(timeout_ms)); });
             },
             [this, deferred, answer](Napi::Env env) {
               busy_ = false;
@@ -192,6 +196,9 @@ Napi::Value VmBinding::boot(const Napi::CallbackInfo& info) {
                 deferred.Reject(to_js_error(env, answer->failure_code.c_str(), answer->failure_message).Value());
               }
             });
+    // Only now: had no thread been found, the VM would stay busy for ever. The finish above runs on this thread, later.
+    Ref();
+    busy_ = true;
     return deferred.Promise();
   });
 }
@@ -237,23 +244,13 @@ Napi::Value VmBinding::call(const Napi::CallbackInfo& info) {
     answer->slots.resize(request.slots.ByteLength() / sizeof(bc_slot));
     copy_bytes(answer->slots.data(), request.slots.Data(), request.slots.ByteLength());
     auto results = std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(request.slots));
-    Ref();
-    busy_ = true;
     Environment::of(info.Env())
         .run_async(
             info.Env(),
             [vm = vm_, answer, function = request.function, arguments = request.arguments, result_count = request.results,
              timeout_ms = request.timeout_ms]() {
-              try {
-                // The time the job waited for a thread is not the guest's.
-                answer->outcome = vm->call(function, answer->slots, arguments, result_count, deadline_after(timeout_ms));
-              } catch (const Failure& failure) {
-                answer->failure_code = failure.code();
-                answer->failure_message = failure.what();
-              } catch (const std::exception& error) {
-                answer->failure_code = "BARECELL_INTERNAL";
-                answer->failure_message = error.what();
-              }
+              // The time the job waited for a thread is not the guest's.
+              attempt(*answer, [&]() { return vm->call(function, answer->slots, arguments, result_count, deadline_after(timeout_ms)); });
             },
             [this, deferred, answer, results](Napi::Env env) {
               busy_ = false;
@@ -268,6 +265,9 @@ Napi::Value VmBinding::call(const Napi::CallbackInfo& info) {
                 deferred.Resolve(to_js(env, answer->outcome));
               }
             });
+    // Only now: had no thread been found, the VM would stay busy for ever. The finish above runs on this thread, later.
+    Ref();
+    busy_ = true;
     return deferred.Promise();
   });
 }

@@ -53,7 +53,7 @@ class GuestBuffers {
   Iovec front() const noexcept { return first_ < count_ ? buffers_[first_] : Iovec{}; }
 
  private:
-  Iovec buffers_[kMaxBuffers];  // from first_ to count_: not empty; NOLINT: filled by load()
+  Iovec buffers_[kMaxBuffers];  // from first_ to count_: not empty; filled by load()
   size_t first_ = 0;
   size_t count_ = 0;
   uint64_t left_ = 0;
