@@ -12,7 +12,7 @@
 #ifndef BARECELL_ABI_H
 #define BARECELL_ABI_H
 
-#define BC_ABI_VERSION 1
+#define BC_ABI_VERSION 2
 
 /* ---- Address map ------------------------------------------------------------------------------------------
  *
@@ -22,6 +22,7 @@
  * 9 GiB        - 10 GiB - stack   never mapped: the hole that catches a deep stack          nothing
  * 10 GiB-stack - 10 GiB           stack                                                     read, write
  * 12 GiB + guest-physical         the image: code, data, mailbox (and supervisor pages)     by section
+ * 64 GiB + (m - 1) * 16 GiB       linear memory m, from 1 up, with the hole behind it       read, write
  *
  * The image's guest-physical address is its virtual address less BC_IMAGE_BASE; stack and linear memory follow the
  * image in guest-physical space, at the addresses that the program headers (p_paddr) state.
@@ -40,8 +41,18 @@
 #define BC_LOW_GPA_END 0xc0000000
 /* Where linear memory goes that does not fit below BC_LOW_GPA_END. */
 #define BC_HIGH_GPA_BASE 0x100000000
-/* Memory that memory.grow adds gets memory slots of its own, from here up (16 GiB). */
+/* Memory that memory.grow adds to linear memory 0 gets memory slots of its own, from here up (16 GiB). */
 #define BC_GROWTH_GPA_BASE 0x400000000
+/* Page tables for grown memory: a range for each linear memory, from here up (24 GiB). 4 GiB need 2,048 + 4 + 2 pages at most. */
+#define BC_GROWTH_TABLES_GPA_BASE 0x600000000
+#define BC_GROWTH_TABLES_GPA_STRIDE 0x1000000
+/* Linear memories from 1 up: where they lie, what they start with and what they grow by. The strides leave room for base + 33-bit offset in virtual
+ * space; in guest-physical space all of them end below 512 GiB, the least that x86-64 processors with hardware paging have (39 bits). */
+#define BC_MEMORY_BASE 0x1000000000
+#define BC_MEMORY_STRIDE 0x400000000
+#define BC_MEMORY_GPA_BASE 0x800000000
+#define BC_MEMORY_GPA_STRIDE 0x100000000
+#define BC_MEMORIES_MAX 100
 
 /* Fixed places of the supervisor part. Below 64 KiB, because real mode reaches no further. */
 #define BC_BOOT_GPA 0x1000
@@ -74,7 +85,7 @@
 #define BC_PORT_DONE 0x12
 /* The runtime ends the call with a WebAssembly trap; AL = BC_TRAP_*. */
 #define BC_PORT_TRAP 0x13
-/* memory.grow; OUT mailbox.grow_pages; IN mailbox.grow_result. */
+/* memory.grow; OUT mailbox.grow_pages, grow_memory; IN mailbox.grow_result. */
 #define BC_PORT_GROW 0x14
 /* Exception vector v arrives on port base + v; the CPU's own frame lies on the exception stack. */
 #define BC_PORT_EXCEPTION_BASE 0x20
@@ -94,6 +105,8 @@
 #define BC_TRAP_INDIRECT_CALL_TYPE_MISMATCH 7
 #define BC_TRAP_UNINITIALIZED_ELEMENT 8
 #define BC_TRAP_STACK_EXHAUSTED 9
+/* An imported memory or table is smaller than its importer asks for; found when the importer is instantiated. */
+#define BC_TRAP_UNLINKABLE 10
 /* The host asked for something the image does not have: a fault of the host's, kept apart from the tenant's traps. */
 #define BC_TRAP_BAD_REQUEST 64
 
@@ -108,6 +121,7 @@
 #define BC_MAILBOX_GROW_PAGES 8
 #define BC_MAILBOX_GROW_RESULT 16
 #define BC_MAILBOX_BOOT_TSC 24
+#define BC_MAILBOX_GROW_MEMORY 80
 /* Stages of a staged boot, in order; indexes of mailbox.boot_tsc. */
 #define BC_STAGE_REAL_MODE 0
 #define BC_STAGE_PROTECTED_MODE 1
@@ -157,11 +171,12 @@ typedef union bc_slot {
 
 typedef struct bc_mailbox {
   uint32_t op;                        /* IN  BC_OP_* */
-  uint32_t function;                  /* IN  index into the image's exported functions */
+  uint32_t function;                  /* IN  index into the image's entries (what each is, the manifest says) */
   uint64_t grow_pages;                /* OUT WebAssembly pages that memory.grow asks for */
   uint64_t grow_result;               /* IN  pages before growth, or 2^64-1 when refused */
   uint64_t boot_tsc[BC_STAGE_COUNT];  /* OUT time stamps of the boot stages; the low 32 bits count */
-  uint8_t reserved[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_BOOT_TSC - 8 * BC_STAGE_COUNT];
+  uint32_t grow_memory;               /* OUT index of the linear memory that is to grow */
+  uint8_t reserved[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_GROW_MEMORY - 4];
   bc_slot slots[];                    /* both: arguments before, results after */
 } bc_mailbox;
 
@@ -176,6 +191,7 @@ BC_CONTRACT(__builtin_offsetof(bc_mailbox, function) == BC_MAILBOX_FUNCTION);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_pages) == BC_MAILBOX_GROW_PAGES);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_result) == BC_MAILBOX_GROW_RESULT);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_tsc) == BC_MAILBOX_BOOT_TSC);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_memory) == BC_MAILBOX_GROW_MEMORY);
 #endif /* __ASSEMBLER__ */
 
 #endif

@@ -21,16 +21,18 @@ void bc_guest_init(void) {
 
 void bc_guest_call(void) {
   uint32_t function = bc_mailbox_page.function;
-  if (bc_mailbox_page.op != BC_OP_CALL || function >= bc_export_count || !bc_exports[function]) {
-    stop(BC_PORT_TRAP, BC_TRAP_BAD_REQUEST);
-  }
-  bc_exports[function](bc_mailbox_page.slots);
+  if (bc_mailbox_page.op != BC_OP_CALL || function >= bc_entry_count) stop(BC_PORT_TRAP, BC_TRAP_BAD_REQUEST);
+  bc_entries[function](bc_mailbox_page.slots);
   stop(BC_PORT_DONE, 0);
 }
 
-/* The page tables already say where linear memory ends, so there is nothing to allocate. */
+static const uint32_t* own_memories;
+
+/* The page tables already say where a linear memory ends, so there is nothing to allocate. */
 void wasm_rt_allocate_memory(wasm_rt_memory_t* memory, uint64_t pages, uint64_t max_pages, bool is64, uint32_t page_size) {
-  memory->data = (uint8_t*)BC_LINEAR_BASE;
+  uint32_t place = *own_memories++;
+  memory->data = (uint8_t*)(place == 0 ? BC_LINEAR_BASE : BC_MEMORY_BASE + (place - 1) * BC_MEMORY_STRIDE);
+  memory->place = place;
   memory->pages = pages;
   memory->max_pages = max_pages;
   memory->page_size = page_size;
@@ -42,6 +44,7 @@ uint64_t wasm_rt_grow_memory(wasm_rt_memory_t* memory, uint64_t pages) {
   uint64_t before = memory->pages;
   if (pages == 0) return before;
   if (pages > memory->max_pages - before) return UINT64_MAX;
+  bc_mailbox_page.grow_memory = memory->place;
   bc_mailbox_page.grow_pages = pages;
   bc_out(BC_PORT_GROW, 0);
   if (bc_mailbox_page.grow_result != before) return UINT64_MAX;
@@ -54,10 +57,15 @@ uint64_t wasm_rt_grow_memory(wasm_rt_memory_t* memory, uint64_t pages) {
  * one, and a null element is all zero bits. */
 extern uint8_t bc_table_arena[];
 static uint64_t arena_used;
-static uint32_t tables_allocated;
+static uint32_t next_table;
+
+void bc_begin_instance(const uint32_t* memories, uint32_t first_table) {
+  own_memories = memories;
+  next_table = first_table;
+}
 
 static void* allocate_table(uint32_t element_bytes, uint32_t* max_size) {
-  uint32_t capacity = bc_table_capacities[tables_allocated++];
+  uint32_t capacity = bc_table_capacities[next_table++];
   if (*max_size > capacity) *max_size = capacity;
   void* data = bc_table_arena + arena_used;
   arena_used += (uint64_t)capacity * element_bytes;

@@ -1,9 +1,11 @@
-// The memory of one VM: host mappings, memory slots, growth of linear memory.
+// The memory of one VM: host mappings, memory slots, growth of linear memories.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 
+#include "growth_tables.h"
 #include "image.h"
 #include "linear_memory.h"
 #include "owners.h"
@@ -12,40 +14,48 @@ namespace barecell {
 
 class GuestMemory {
  public:
-  // Maps the image, without a VM yet. `max_linear_bytes`: how far memory.grow may go.
+  // Maps the image, without a VM yet. `max_linear_bytes`: how far memory.grow may go, all linear memories together.
   GuestMemory(std::shared_ptr<const Image> image, uint64_t max_linear_bytes);
 
   // Gives the mappings to a VM as memory slots.
   void register_slots(int vm_fd);
 
-  LinearMemory& linear() noexcept { return linear_; }
-  const LinearMemory& linear() const noexcept { return linear_; }
+  // A linear memory by its index; one of no bytes if there is none of that index.
+  LinearMemory& linear(uint32_t index) noexcept { return index < regions_.size() ? regions_[index].linear : no_memory_; }
 
   // Host address of guest-physical memory of the image (not linear memory), or null if any byte lies outside.
   uint8_t* image_memory(uint64_t gpa, uint64_t size_bytes) noexcept;
 
-  // memory.grow: more pages of 64 KiB. Returns the size before in pages, or UINT64_MAX where the limit refuses.
-  uint64_t grow(uint64_t pages);
+  // memory.grow: more pages of 64 KiB. Returns the size before in pages, or UINT64_MAX where a limit refuses, or there is no such memory.
+  uint64_t grow(uint32_t index, uint64_t pages);
 
  private:
+  struct Region {
+    LinearMemory linear;
+    // Address space of its own, unless it follows the image in low_.
+    Mapping own;
+    uint8_t* base = nullptr;
+    uint64_t reserved_bytes = 0;
+    uint64_t backed_bytes = 0;  // has memory and a slot
+    // Guest-virtual address of its first byte, and guest-physical address that the first byte would have where it has grown.
+    uint64_t guest_base = 0;
+    uint64_t growth_gpa = 0;
+    GrowthTables tables;
+  };
+
+  void reserve();
   void map_segments();
   void add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes);
-  void back_growth(uint64_t until);
-  void map_grown(uint64_t from, uint64_t until);
-  uint64_t* table_at(uint64_t gpa);
-  uint64_t* child_table(uint64_t* table, unsigned index);
+  void back_growth(Region& region, uint64_t until);
+  bool follows_image() const noexcept;
 
   std::shared_ptr<const Image> image_;
   uint64_t max_linear_bytes_;
-  Mapping low_;         // guest-physical 0 up to the end of the image, and linear memory if it follows
-  Mapping high_linear_; // linear memory that lies at 4 GiB
-  Mapping growth_tables_;
-  uint64_t growth_tables_used_ = 0;
-  uint8_t* linear_base_ = nullptr;
-  uint64_t backed_bytes_ = 0;  // of linear memory: has memory and a slot
+  Mapping low_;  // guest-physical 0 up to the end of the image, and linear memory 0 if it follows
+  std::deque<Region> regions_;
+  LinearMemory no_memory_;
   uint32_t next_slot_ = 0;
   int vm_fd_ = -1;
-  LinearMemory linear_;
 };
 
 }  // namespace barecell

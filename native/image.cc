@@ -10,11 +10,12 @@ namespace barecell {
 Image::Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents)
     : layout_(std::move(layout)), file_(memfd_create("barecell-image", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
   if (!file_) fail_errno("BARECELL_KVM_FAILED", "cannot create a memory file for the image (memfd_create)");
+  place_segments();
   uint64_t end = 0;
   for (size_t i = 0; i < layout_.segments.size(); i++) {
     const ImageSegment& segment = layout_.segments[i];
     std::span<const uint8_t> bytes = contents[i];
-    uint64_t offset = file_offset(segment);
+    uint64_t offset = segment.file_offset;
     end = std::max(end, (offset + segment.file_bytes + BC_PAGE_SIZE - 1) / BC_PAGE_SIZE * BC_PAGE_SIZE);
     while (!bytes.empty()) {
       ssize_t written = pwrite(fd(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
@@ -31,10 +32,18 @@ Image::Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& co
   }
 }
 
-uint64_t Image::file_offset(const ImageSegment& segment) const noexcept {
-  // Linear memory may lie at 4 GiB; its pages follow the image's own in the file, so that the file's size stays reasonable.
-  if (layout_.linear_bytes > 0 && segment.gpa >= layout_.linear_gpa) return layout_.image_end_gpa + (segment.gpa - layout_.linear_gpa);
-  return segment.gpa;
+// Linear memories lie at 4 GiB and above, or have holes before them; in the file they follow each other, so that its size stays reasonable.
+void Image::place_segments() {
+  std::vector<uint64_t> starts;
+  uint64_t next = layout_.image_end_gpa;
+  for (const LinearLayout& memory : layout_.memories) {
+    starts.push_back(next);
+    next += memory.initial_bytes;
+  }
+  for (ImageSegment& segment : layout_.segments) {
+    bool is_image = segment.memory == ImageSegment::kOfImage;
+    segment.file_offset = is_image ? segment.gpa : starts[segment.memory] + (segment.gpa - layout_.memories[segment.memory].gpa);
+  }
 }
 
 }  // namespace barecell

@@ -11,9 +11,21 @@ namespace barecell {
 
 // A run of guest-physical memory. What lies beyond file_bytes starts as zeros.
 struct ImageSegment {
+  static constexpr uint32_t kOfImage = UINT32_MAX;
   uint64_t gpa = 0;
   uint64_t file_bytes = 0;
   uint64_t memory_bytes = 0;
+  // The linear memory that it is a part of, or kOfImage.
+  uint32_t memory = kOfImage;
+  // In the image's memory file; set by Image.
+  uint64_t file_offset = 0;
+};
+
+// A linear memory as the image has it. Its guest-virtual address follows from its index (guest-stubs/abi.h).
+struct LinearLayout {
+  uint64_t gpa = 0;  // of what it starts with; for memory 0, which may start empty, 0 then
+  uint64_t initial_bytes = 0;
+  uint64_t max_bytes = 0;  // that the module declares
 };
 
 struct ImageLayout {
@@ -30,24 +42,26 @@ struct ImageLayout {
   uint64_t tss_limit = 0;
   uint64_t stack_bytes = 0;
   uint64_t stack_gpa = 0;
-  uint64_t linear_gpa = 0;
-  uint64_t linear_bytes = 0;
+  std::vector<LinearLayout> memories;
   uint64_t image_end_gpa = 0;  // end of all but linear memory
-  uint32_t import_count = 0;
+  // One for each import: the linear memory that its pointers point into, or kNoMemory.
+  static constexpr uint32_t kNoMemory = UINT32_MAX;
+  std::vector<uint32_t> import_memories;
   bool needs_avx = false;
 };
 
-// The segments' bytes in a sealed memory file, at offsets equal to their guest-physical addresses (linear memory moved down behind the
-// image), so that all VMs of the image map the same clean pages and nobody can change or truncate them under a running VM.
+// The segments' bytes in a sealed memory file, the image's own at offsets equal to their guest-physical addresses and the linear memories behind,
+// so that all VMs of the image map the same clean pages and nobody can change or truncate them under a running VM.
 class Image {
  public:
   // `contents` holds, for each segment, its file_bytes.
   Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents);
   const ImageLayout& layout() const noexcept { return layout_; }
   int fd() const noexcept { return file_.get(); }
-  uint64_t file_offset(const ImageSegment& segment) const noexcept;
 
  private:
+  void place_segments();
+
   ImageLayout layout_;
   UniqueFd file_;
 };

@@ -8,17 +8,32 @@ namespace {
 
 // The loader has checked all of this (src/image/layout.ts); here is what native code itself relies on.
 void check(const ImageLayout& layout) {
+  require(layout.memories.size() <= BC_MEMORIES_MAX, "memories");
+  for (size_t i = 0; i < layout.memories.size(); i++) {
+    const LinearLayout& memory = layout.memories[i];
+    require(memory.initial_bytes <= BC_LINEAR_MAX_BYTES && memory.initial_bytes % BC_WASM_PAGE_SIZE == 0, "memories");
+    require(memory.max_bytes <= BC_LINEAR_MAX_BYTES && memory.max_bytes >= memory.initial_bytes, "memories");
+    if (memory.initial_bytes == 0) continue;
+    if (i == 0) {
+      require(memory.gpa == BC_HIGH_GPA_BASE || (memory.gpa >= layout.image_end_gpa && memory.gpa + memory.initial_bytes <= BC_LOW_GPA_END), "memories");
+    } else {
+      require(memory.gpa == BC_MEMORY_GPA_BASE + (i - 1) * uint64_t{BC_MEMORY_GPA_STRIDE}, "memories");
+    }
+  }
   uint64_t end = BC_PAGE_SIZE;
   for (const ImageSegment& segment : layout.segments) {
     require(segment.gpa >= end && segment.gpa % BC_PAGE_SIZE == 0 && segment.memory_bytes % BC_PAGE_SIZE == 0, "segments");
     require(segment.file_bytes <= segment.memory_bytes && segment.memory_bytes <= BC_LINEAR_MAX_BYTES, "segments");
     end = segment.gpa + segment.memory_bytes;
-    bool is_linear = layout.linear_bytes > 0 && segment.gpa >= layout.linear_gpa;
-    require(end <= (is_linear ? layout.linear_gpa + layout.linear_bytes : layout.image_end_gpa), "segments");
+    if (segment.memory == ImageSegment::kOfImage) {
+      require(end <= layout.image_end_gpa, "segments");
+    } else {
+      require(segment.memory < layout.memories.size(), "segments");
+      const LinearLayout& memory = layout.memories[segment.memory];
+      require(segment.gpa >= memory.gpa && end <= memory.gpa + memory.initial_bytes, "segments");
+    }
   }
   require(layout.image_end_gpa <= BC_LOW_GPA_END && layout.image_end_gpa % BC_PAGE_SIZE == 0, "imageEndGpa");
-  require(layout.linear_bytes <= BC_LINEAR_MAX_BYTES && layout.linear_bytes % BC_WASM_PAGE_SIZE == 0, "linearBytes");
-  require(layout.linear_bytes == 0 || layout.linear_gpa >= layout.image_end_gpa, "linearGpa");
   auto inside = [&](uint64_t gpa, uint64_t size) {
     return gpa >= BC_PAGE_SIZE && gpa <= layout.image_end_gpa && size <= layout.image_end_gpa - gpa;
   };
@@ -29,7 +44,7 @@ void check(const ImageLayout& layout) {
   require(inside(layout.run_pml4_gpa, BC_PAGE_SIZE), "runPml4Gpa");
   require(inside(layout.stack_gpa, layout.stack_bytes), "stack");
   require(layout.tss_limit >= BC_TSS_BYTES && inside(BC_GDT_GPA, BC_GDT_BYTES + layout.tss_limit + 1), "tssLimit");
-  require(layout.import_count <= BC_IMPORTS_MAX, "importCount");
+  require(layout.import_memories.size() <= BC_IMPORTS_MAX, "importMemories");
 }
 
 }  // namespace
@@ -54,6 +69,8 @@ ImageBinding::ImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
       segment.gpa = get_u64(entry, "gpa");
       segment.file_bytes = get_u64(entry, "fileBytes");
       segment.memory_bytes = get_u64(entry, "memoryBytes");
+      Napi::Value memory = entry.Get("memory");
+      if (!memory.IsNull()) segment.memory = static_cast<uint32_t>(std::min<uint64_t>(get_u64(entry, "memory"), BC_MEMORIES_MAX));
       uint64_t offset = get_u64(entry, "fileOffset");
       require(offset <= bytes.size() && segment.file_bytes <= bytes.size() - offset, "fileOffset");
       layout.segments.push_back(segment);
@@ -71,10 +88,18 @@ ImageBinding::ImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     layout.tss_limit = get_u64(plan, "tssLimit");
     layout.stack_bytes = get_u64(plan, "stackBytes");
     layout.stack_gpa = get_u64(plan, "stackGpa");
-    layout.linear_gpa = get_u64(plan, "linearGpa");
-    layout.linear_bytes = get_u64(plan, "linearBytes");
+    Napi::Array memories = get_array(plan, "memories");
+    for (uint32_t i = 0; i < memories.Length(); i++) {
+      Napi::Object entry = as_object(memories.Get(i), "memories");
+      layout.memories.push_back({get_u64(entry, "gpa"), get_u64(entry, "initialBytes"), get_u64(entry, "maxBytes")});
+    }
     layout.image_end_gpa = get_u64(plan, "imageEndGpa");
-    layout.import_count = static_cast<uint32_t>(get_u64(plan, "importCount"));
+    Napi::Array import_memories = get_array(plan, "importMemories");
+    for (uint32_t i = 0; i < import_memories.Length(); i++) {
+      Napi::Value memory = import_memories.Get(i);
+      // An index past the last means a memory of no bytes to all who ask (GuestMemory::linear).
+      layout.import_memories.push_back(memory.IsNull() ? ImageLayout::kNoMemory : static_cast<uint32_t>(as_u64(memory, "importMemories")));
+    }
     layout.needs_avx = get_bool(plan, "needsAvx");
     check(layout);
     image_ = std::make_shared<const Image>(std::move(layout), contents);

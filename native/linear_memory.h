@@ -13,7 +13,7 @@ inline void copy_bytes(void* to, const void* from, size_t count) noexcept {
   if (count > 0) std::memcpy(to, from, count);
 }
 
-// Linear memory 0 of a VM, as the host sees it: one contiguous run of bytes. Offsets and lengths come from the guest and are hostile;
+// A linear memory of a VM, as the host sees it: one contiguous run of bytes. Offsets and lengths come from the guest and are hostile;
 // every access checks them against the size at that moment. What is read is copied, so that a check and its use see the same bytes.
 class LinearMemory {
  public:

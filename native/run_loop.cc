@@ -191,7 +191,8 @@ bool Vm::handle_import(size_t index, Outcome& outcome) {
     return true;
   }
   StoppableWait waiter(stop_);
-  HostCall call{{}, memory_.linear(), waiter};
+  // The memory that the importing module's pointers mean.
+  HostCall call{{}, memory_.linear(image_->layout().import_memories[index]), waiter};
   size_t slots = std::min<size_t>(kHostCallMaxSlots, (image_->layout().mailbox_bytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES);
   std::memcpy(call.slots.data(), box->slots, slots * sizeof(bc_slot));
   switch (function(call)) {
@@ -216,7 +217,8 @@ bool Vm::handle_import(size_t index, Outcome& outcome) {
 void Vm::handle_grow() {
   bc_mailbox* box = mailbox();
   uint64_t pages = box->grow_pages;
-  box->grow_result = memory_.grow(pages);
+  uint32_t memory = box->grow_memory;
+  box->grow_result = memory_.grow(memory, pages);
 }
 
 void Vm::take_registers(Outcome& outcome) const {

@@ -9,7 +9,7 @@ namespace barecell {
 
 Vm::Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options)
     : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes) {
-  options_.imports.resize(image_->layout().import_count);
+  options_.imports.resize(image_->layout().import_memories.size());
   timeline_.memory_mapped_ns = monotonic_ns();
 }
 

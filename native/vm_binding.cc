@@ -127,7 +127,7 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     VmOptions options;
     options.staged = get_bool(config, "staged");
     options.max_linear_bytes = get_u64(config, "maxLinearBytes");
-    require(options.max_linear_bytes <= BC_LINEAR_MAX_BYTES && options.max_linear_bytes % BC_WASM_PAGE_SIZE == 0, "maxLinearBytes");
+    require(options.max_linear_bytes <= BC_MEMORIES_MAX * uint64_t{BC_LINEAR_MAX_BYTES} && options.max_linear_bytes % BC_WASM_PAGE_SIZE == 0, "maxLinearBytes");
     Napi::Array imports = get_array(config, "imports");
     for (uint32_t i = 0; i < imports.Length(); i++) {
       Napi::Object entry = as_object(imports.Get(i), "imports");
@@ -289,34 +289,40 @@ Napi::Value VmBinding::dispose(const Napi::CallbackInfo& info) {
   });
 }
 
+// The first argument of these three is the memory's index.
+LinearMemory& VmBinding::linear(const Napi::CallbackInfo& info) {
+  return vm_->memory().linear(static_cast<uint32_t>(std::min<uint64_t>(as_u64(info[0], "memory"), UINT32_MAX)));
+}
+
 Napi::Value VmBinding::linear_bytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     if (!vm_) throw Failure("BARECELL_DISPOSED", "the VM is disposed");
-    return Napi::Number::New(info.Env(), static_cast<double>(vm_->memory().linear().size_bytes()));
+    return Napi::Number::New(info.Env(), static_cast<double>(linear(info).size_bytes()));
   });
 }
 
-// (offset, length) -> Uint8Array, or null if any byte lies outside.
+// (memory, offset, length) -> Uint8Array, or null if any byte lies outside.
 Napi::Value VmBinding::read_linear(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     if (!vm_) throw Failure("BARECELL_DISPOSED", "the VM is disposed");
-    uint64_t offset = as_u64(info[0], "offset");
-    uint64_t length = as_u64(info[1], "length");
+    LinearMemory& memory = linear(info);
+    uint64_t offset = as_u64(info[1], "offset");
+    uint64_t length = as_u64(info[2], "length");
     // Before the buffer is made: its size is checked by the same rule.
-    if (vm_->memory().linear().range_for_kernel(offset, length) == nullptr) return info.Env().Null();
+    if (length > 0 && memory.range_for_kernel(offset, length) == nullptr) return info.Env().Null();
     auto bytes = Napi::Uint8Array::New(info.Env(), length);
-    if (!vm_->memory().linear().read(offset, bytes.Data(), length)) return info.Env().Null();
+    if (!memory.read(offset, bytes.Data(), length)) return info.Env().Null();
     return bytes;
   });
 }
 
-// (offset, bytes) -> whether all of them fit.
+// (memory, offset, bytes) -> whether all of them fit.
 Napi::Value VmBinding::write_linear(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     if (!vm_) throw Failure("BARECELL_DISPOSED", "the VM is disposed");
-    require(info[1].IsTypedArray() && info[1].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "bytes");
-    auto bytes = info[1].As<Napi::Uint8Array>();
-    bool fits = vm_->memory().linear().write(as_u64(info[0], "offset"), bytes.Data(), bytes.ByteLength());
+    require(info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "bytes");
+    auto bytes = info[2].As<Napi::Uint8Array>();
+    bool fits = linear(info).write(as_u64(info[1], "offset"), bytes.Data(), bytes.ByteLength());
     return Napi::Boolean::New(info.Env(), fits);
   });
 }

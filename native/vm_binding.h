@@ -36,6 +36,7 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
   struct CallRequest;
   CallRequest call_request(const Napi::CallbackInfo& info);
   Vm& idle_vm();
+  LinearMemory& linear(const Napi::CallbackInfo& info);
 
   std::shared_ptr<wasi::Instance> wasi_;
   std::shared_ptr<Vm> vm_;

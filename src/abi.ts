@@ -3,7 +3,7 @@
  * so this file holds nothing that the header does not.
  */
 
-export const BC_ABI_VERSION = 1;
+export const BC_ABI_VERSION = 2;
 
 export const BC_PAGE_SIZE = 0x1000;
 export const BC_LARGE_PAGE_SIZE = 0x200000;
@@ -17,6 +17,11 @@ export const BC_IMAGE_BASE = 0x300000000;
 export const BC_LOW_GPA_END = 0xc0000000;
 export const BC_HIGH_GPA_BASE = 0x100000000;
 export const BC_GROWTH_GPA_BASE = 0x400000000;
+export const BC_MEMORY_BASE = 0x1000000000;
+export const BC_MEMORY_STRIDE = 0x400000000;
+export const BC_MEMORY_GPA_BASE = 0x800000000;
+export const BC_MEMORY_GPA_STRIDE = 0x100000000;
+export const BC_MEMORIES_MAX = 100;
 
 export const BC_BOOT_GPA = 0x1000;
 export const BC_TABLES_GPA = 0x2000;
@@ -45,6 +50,7 @@ export const BC_TRAP_OUT_OF_BOUNDS_TABLE = 6;
 export const BC_TRAP_INDIRECT_CALL_TYPE_MISMATCH = 7;
 export const BC_TRAP_UNINITIALIZED_ELEMENT = 8;
 export const BC_TRAP_STACK_EXHAUSTED = 9;
+export const BC_TRAP_UNLINKABLE = 10;
 export const BC_TRAP_BAD_REQUEST = 64;
 
 export const BC_OP_INIT = 0;

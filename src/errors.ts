@@ -51,8 +51,13 @@ export const errorTable = {
   },
   BARECELL_MODULE_UNSUPPORTED: {
     kind: "module",
-    when: "The module is valid but uses something barecell does not run: a proposal beyond WebAssembly 2.0, an imported memory, table or global, or a component.",
-    cure: "Build the module without the feature that the message names.",
+    when: "The module is valid but uses something barecell does not run: a proposal beyond WebAssembly 2.0, a memory, table or global that is imported from the host, or a component.",
+    cure: "Build the module without the feature that the message names, or compile it together with a module that exports what it imports.",
+  },
+  BARECELL_LINK_FAILED: {
+    kind: "module",
+    when: "One of several modules imports from another what that one does not export, or exports with another type; or, at boot, an imported memory or table is smaller than it must be.",
+    cure: "Compare the import that the message names with the other module's exports (`barecell inspect`).",
   },
   BARECELL_MODULE_TOO_LARGE: {
     kind: "limit",
@@ -128,6 +133,11 @@ export const errorTable = {
     kind: "limit",
     when: "The guest ran longer than its `timeoutMs`.",
     cure: "Raise `timeoutMs`, or find the endless loop with the backtrace.",
+  },
+  BARECELL_NOT_INSTANTIATED: {
+    kind: "state",
+    when: "A module of an image that is instantiated on demand was used before `vm.instantiate()`, after an instantiation that failed, or was instantiated twice.",
+    cure: "Instantiate each module once, in order, before it is used.",
   },
   BARECELL_DISPOSED: {
     kind: "state",
@@ -255,6 +265,8 @@ export interface GuestFrame {
   readonly name: string;
   /** Index in the module's function index space; undefined for barecell's own guest code. */
   readonly functionIndex?: number;
+  /** Name of its module, where the image has several. */
+  readonly module?: string;
   /** Guest-virtual address, hexadecimal with `0x`. */
   readonly address: string;
 }

@@ -3,6 +3,7 @@
 export { defaultCacheFolder } from "./compiler/cache.ts";
 export { compile } from "./compiler/compile.ts";
 export type { CompileOptions, CompileStep } from "./compiler/options.ts";
+export type { ModuleSource } from "./compiler/sources.ts";
 export {
   BarecellError,
   type ErrorCode,
@@ -16,13 +17,18 @@ export { Image } from "./image/image.ts";
 export type {
   ImageExport,
   ImageImport,
+  ImageMemory,
+  ImageModule,
   Manifest,
   Signature,
   TargetCpu,
   ValueType,
 } from "./image/manifest.ts";
+export type { VmState } from "./vm/execution.ts";
 export { LinearMemoryView } from "./vm/linear-memory.ts";
-export { type CallResult, type ExitCounts, MicroVM, type VmState } from "./vm/micro-vm.ts";
+export { type ExitCounts, MicroVM } from "./vm/micro-vm.ts";
+export { type CallResult, ModuleInstance } from "./vm/module-instance.ts";
 export type { BootOptions, InputSource, OutputTarget, WasiOptions } from "./vm/options.ts";
+export { FunctionReference } from "./vm/references.ts";
 export type { Timeline, TimelineStep } from "./vm/timeline.ts";
 export type { WasmValue } from "./vm/values.ts";

@@ -12,10 +12,13 @@ static inline void bc_out(uint16_t port, uint8_t value) {
 }
 
 /* Made for each image by the compiler (src/compiler/glue.ts). */
-extern void (*const bc_exports[])(bc_slot* slots);
-extern const uint32_t bc_export_count;
+extern void (*const bc_entries[])(bc_slot* slots);
+extern const uint32_t bc_entry_count;
 extern const uint32_t bc_table_capacities[];
 extern const uint32_t bc_table_count;
 void bc_instantiate(void);
+
+/* Before a module is instantiated: which of the VM's memories are its own, in its order, and the first of its own tables. */
+void bc_begin_instance(const uint32_t* memories, uint32_t first_table);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * What wasm2c 1.0.39 wants from its runtime, for a guest without an operating system. The names are wasm2c's interface; the
- * implementation is runtime.c. One module instance per VM, linear memory 0 at address 0, traps leave by a port.
+ * implementation is runtime.c. Each module has one instance, linear memory 0 is at address 0, traps leave by a port.
  */
 #ifndef WASM_RT_H_
 #define WASM_RT_H_
@@ -65,6 +65,7 @@ typedef struct {
   uint32_t page_size;
   uint64_t size; /* bytes */
   bool is64;
+  uint32_t place; /* among the VM's memories */
 } wasm_rt_memory_t;
 
 typedef struct {

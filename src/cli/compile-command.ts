@@ -17,7 +17,7 @@ export async function compileCommand({ operands, options }: Invocation<"compile"
     printJson({
       ok: true,
       image: output,
-      name: image.manifest.module.name,
+      name: image.name,
       digest: image.digest,
       sizeBytes: image.bytes.length,
       cached: isCached,

@@ -61,6 +61,7 @@ function parseFloating(type: "f32" | "f64", text: string, what: string): number 
 /** A result for people. */
 export function spellValue(type: ValueType | undefined, value: WasmValue): string {
   if (value instanceof Uint8Array) return spellVector(value);
+  if (type === "funcref" && value !== null) return "function";
   if (Object.is(value, -0)) return "-0";
   if (type === "f32" && typeof value === "number" && Number.isFinite(value)) return shortestSingle(value);
   return String(value);
@@ -76,10 +77,11 @@ function shortestSingle(value: number): string {
 }
 
 /** A result for JSON, which has neither 64-bit integers nor NaN nor infinities. */
-export function jsonValue(value: WasmValue): number | string {
+export function jsonValue(value: WasmValue): number | string | null {
   if (value instanceof Uint8Array) return spellVector(value);
-  if (typeof value === "bigint" || !Number.isFinite(value)) return String(value);
-  return value;
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  if (typeof value === "object" && value !== null) return "function";
+  return value === null ? null : String(value);
 }
 
 /** As one number of 128 bits; WebAssembly is little-endian. */

@@ -1,8 +1,8 @@
 /** `barecell inspect`. */
 import { BC_LINEAR_MAX_BYTES, BC_LINEAR_REACH_END, BC_PORT_IMPORT_BASE, BC_STACK_HOLE_BASE } from "../abi.ts";
 import type { Image } from "../image/image.ts";
-import type { Segment } from "../image/layout.ts";
-import type { Signature } from "../image/manifest.ts";
+import { linearVirtual, type Segment } from "../image/layout.ts";
+import { type ImageExport, type ImageMemory, mainModule, type Signature } from "../image/manifest.ts";
 import { obtainImage } from "./input.ts";
 import { EXIT, printJson } from "./report.ts";
 import type { Invocation } from "./table.ts";
@@ -40,23 +40,34 @@ const permissionsOf = (segment: Segment): string =>
 /** All that `--json` shows. */
 function describeImage(image: Image) {
   const { manifest, layout } = image;
+  const main = mainModule(manifest);
   return {
-    name: manifest.module.name,
-    module: { digest: manifest.module.digest, sizeBytes: manifest.module.sizeBytes },
+    name: image.name,
+    module: { digest: main.digest, sizeBytes: main.sizeBytes },
+    modules: manifest.modules.map((module) => ({
+      name: module.name,
+      digest: module.digest,
+      sizeBytes: module.sizeBytes,
+      memory: module.memory,
+      hasStart: module.hasStart,
+      exports: module.exports.map(describeExport),
+    })),
     abiVersion: manifest.abiVersion,
     targetCpu: manifest.targetCpu,
     producer: manifest.producer,
     digest: image.digest,
     sizeBytes: image.bytes.length,
-    exports: manifest.exports.map(({ name, kind, type }) => ({ name, kind, ...(type ? { type } : {}) })),
-    imports: manifest.imports.map(({ module, name, type }, i) => ({
+    exports: main.exports.map(describeExport),
+    imports: manifest.imports.map(({ module, name, type, importer }, i) => ({
       module,
       name,
       type,
+      importer: manifest.modules[importer]?.name ?? "",
       port: hex(BC_PORT_IMPORT_BASE + i),
     })),
-    hasStart: manifest.hasStart,
-    memory: manifest.memory,
+    hasStart: main.hasStart,
+    memory: main.memory === null ? null : (manifest.memories[main.memory] ?? null),
+    memories: manifest.memories,
     tables: manifest.tables,
     stackBytes: layout.header.stackBytes,
     segments: layout.segments.map((segment) => ({
@@ -73,6 +84,20 @@ function describeImage(image: Image) {
   };
 }
 
+/** Name, kind and type, without the numbers that only barecell needs. */
+function describeExport(entry: ImageExport) {
+  const { name, kind } = entry;
+  if (entry.kind === "func") return { name, kind, type: entry.type };
+  if (entry.kind === "global") return { name, kind, type: entry.type, mutable: entry.mutable };
+  return entry.kind === "memory" ? { name, kind, memory: entry.memory } : { name, kind };
+}
+
+function spellExportType(entry: ReturnType<typeof describeExport>): string {
+  if (!("type" in entry)) return "memory" in entry ? `memory ${entry.memory}` : "";
+  if (typeof entry.type !== "string") return spellSignature(entry.type);
+  return `${"mutable" in entry && entry.mutable ? "mutable " : ""}${entry.type}`;
+}
+
 /** What a guest finds at its addresses, and what it does not. */
 function memoryMap({ layout, manifest }: Image): MapRange[] {
   const ranges: { from: number; to: number; what: string; permissions: string }[] = [];
@@ -85,11 +110,15 @@ function memoryMap({ layout, manifest }: Image): MapRange[] {
       segment.user || segment.purpose === "page tables" ? segment.purpose : "supervisor (boot stub, tables)";
     add(segment.virtual, segment.virtual + segment.memoryBytes, what, permissionsOf(segment));
   }
-  const { linearBytes } = layout;
-  const most = manifest.memory ? (manifest.memory.maxBytes ?? BC_LINEAR_MAX_BYTES) : 0;
-  add(0, linearBytes, "linear memory", "rw-");
-  add(linearBytes, most, "room for memory.grow, not mapped yet");
-  add(most, BC_LINEAR_REACH_END, "never mapped: past the end of linear memory");
+  if (manifest.memories.length === 0) add(0, BC_LINEAR_REACH_END, "never mapped: there is no linear memory");
+  manifest.memories.forEach(({ minBytes, maxBytes }, i) => {
+    const base = linearVirtual(i);
+    const most = base + (maxBytes ?? BC_LINEAR_MAX_BYTES);
+    const name = `linear memory${i === 0 ? "" : ` ${i}`}`;
+    add(base, base + minBytes, name, "rw-");
+    add(base + minBytes, most, "room for memory.grow, not mapped yet");
+    add(most, base + BC_LINEAR_REACH_END, `never mapped: past the end of ${name}`);
+  });
   const stack = layout.segments.find((segment) => segment.purpose === "stack");
   add(BC_STACK_HOLE_BASE, stack?.virtual ?? 0, "never mapped: the hole below the stack");
   return ranges
@@ -106,21 +135,20 @@ function printDescription(image: Description): void {
   stdout.line(stdout.style("bold", printableName(image.name)));
   table([
     ["image", `${spellBytes(image.sizeBytes)}, SHA-256 ${image.digest}`],
-    ["module", `${spellBytes(image.module.sizeBytes)}, SHA-256 ${image.module.digest}`],
+    ...image.modules.map(({ name, digest, sizeBytes }) => [
+      image.modules.length === 1 ? "module" : `module ${printableName(name)}`,
+      `${spellBytes(sizeBytes)}, SHA-256 ${digest}`,
+    ]),
     ["made by", `barecell ${image.producer.barecell}, ${image.producer.compiler}`].map(printableName),
     ["for", `ABI version ${image.abiVersion}, ${image.targetCpu}`],
-    ["linear memory", spellMemory(image.memory)],
+    ["linear memory", image.memories.map(spellMemory).join("; ") || "none"],
     ["stack", spellBytes(image.stackBytes)],
-    ["start function", image.hasStart ? "yes" : "no"],
+    ["start function", image.modules.some(({ hasStart }) => hasStart) ? "yes" : "no"],
   ]);
-  title("Exports");
-  table(
-    image.exports.map((entry) => [
-      entry.kind,
-      printableName(entry.name),
-      "type" in entry && entry.type ? spellSignature(entry.type) : "",
-    ]),
-  );
+  for (const module of image.modules) {
+    title(image.modules.length === 1 ? "Exports" : `Exports of ${printableName(module.name)}`);
+    table(module.exports.map((entry) => [entry.kind, printableName(entry.name), spellExportType(entry)]));
+  }
   title("Imports");
   table(
     image.imports.map((entry) => [
@@ -151,8 +179,7 @@ function printDescription(image: Description): void {
   );
 }
 
-function spellMemory(memory: Description["memory"]): string {
-  if (memory === null) return "none";
+function spellMemory(memory: ImageMemory): string {
   const most = memory.maxBytes === null ? "no maximum" : `at most ${spellBytes(memory.maxBytes)}`;
   return `${spellBytes(memory.minBytes)}, ${most}`;
 }

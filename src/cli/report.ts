@@ -60,7 +60,8 @@ export function printError(error: unknown): void {
 
 /** `name (func[12])` */
 export function spellFrame(frame: GuestFrame): string {
-  const name = printableName(frame.name);
+  const name =
+    (frame.module === undefined ? "" : `${printableName(frame.module)}: `) + printableName(frame.name);
   if (frame.functionIndex === undefined) return name;
   const index = `func[${frame.functionIndex}]`;
   return name === index ? name : `${name} (${index})`;

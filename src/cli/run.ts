@@ -3,7 +3,8 @@ import { basename } from "node:path";
 import { BarecellError, isBarecellError } from "../errors.ts";
 import type { Image } from "../image/image.ts";
 import type { Signature } from "../image/manifest.ts";
-import { type CallResult, type ExitCounts, MicroVM } from "../vm/micro-vm.ts";
+import { type ExitCounts, MicroVM } from "../vm/micro-vm.ts";
+import type { CallResult } from "../vm/module-instance.ts";
 import type { BootOptions } from "../vm/options.ts";
 import type { Timeline } from "../vm/timeline.ts";
 import type { WasmValue } from "../vm/values.ts";
@@ -79,9 +80,9 @@ function processStatus(exitCode: number): number {
 /** @throws BARECELL_EXPORT_NOT_FOUND with what there is, BARECELL_ARGUMENT_INVALID */
 function findTarget(image: Image, invoke: string | undefined, args: readonly string[]): Target {
   const name = invoke ?? "_start";
-  const found = image.exports.find((entry) => entry.name === name && entry.kind === "func");
-  if (found?.type === undefined) {
-    const module = printableName(image.manifest.module.name);
+  const found = image.exports.find((entry) => entry.name === name);
+  if (found?.kind !== "func") {
+    const module = printableName(image.name);
     const what =
       invoke === undefined
         ? `'${module}' has no \`_start\` to run; call one of its exports with --invoke`
@@ -95,8 +96,8 @@ function findTarget(image: Image, invoke: string | undefined, args: readonly str
 const SHOWN_EXPORTS = 20;
 
 function listExports(image: Image): string {
-  const functions = image.exports.flatMap(({ name, type }) =>
-    type === undefined ? [] : [`${printableName(name)} ${spellSignature(type)}`],
+  const functions = image.exports.flatMap((entry) =>
+    entry.kind === "func" ? [`${printableName(entry.name)} ${spellSignature(entry.type)}`] : [],
   );
   if (functions.length === 0) return "no function";
   const more = functions.length - SHOWN_EXPORTS;

@@ -12,11 +12,6 @@ interface Change {
 
 const CHANGES: readonly Change[] = [
   {
-    why: "linear memory 0 sits at address 0, so an address is the pointer: no base to load, no bounds to check",
-    from: "#define MEM_ADDR_MEMOP(mem, addr, n) MEM_ADDR(mem, addr, n)\n",
-    to: "#define MEM_ADDR_MEMOP(mem, addr, n) ((u8*)(uintptr_t)(addr))\n",
-  },
-  {
     why: "a load whose result is unused must still happen, but a float need not go through an integer register for it",
     from: '#else\n#define FORCE_READ_FLOAT(var) __asm__("" ::"r"(var));\n',
     to: '#else\n#define FORCE_READ_FLOAT(var) __asm__("" ::"x"(var));\n',
@@ -89,6 +84,21 @@ const CHANGES: readonly Change[] = [
   },
 ];
 
+/** A module of one memory, its own or an imported one, has the memory's place in its code: no base to load, no bounds to check. */
+function memoryAddress(base: number | undefined): Change {
+  const places = {
+    none: "(mem)->data + (addr)",
+    zero: "(u8*)(uintptr_t)(addr)",
+    constant: `(u8*)(${base}ull + (uintptr_t)(addr))`,
+  };
+  const place = base === undefined ? places.none : base === 0 ? places.zero : places.constant;
+  return {
+    why: "the address of a memory access is computed",
+    from: "#define MEM_ADDR_MEMOP(mem, addr, n) MEM_ADDR(mem, addr, n)\n",
+    to: `#define MEM_ADDR_MEMOP(mem, addr, n) (${place})\n`,
+  };
+}
+
 /** Active data segments that are already in the image's initial memory need not be copied again at every boot. */
 const LOAD_DATA: Change = {
   why: "active data segments are in the image as initial pages",
@@ -109,11 +119,17 @@ const LOAD_DATA: Change = {
 
 /**
  * @param generated C source as wasm2c wrote it
+ * @param memoryBase guest-virtual address of the module's one memory; undefined if it has several
  * @param dataInImage whether all active data segments were placed into the image's initial memory
  */
-export function adaptGeneratedCode(generated: string, dataInImage: boolean): string {
+export function adaptGeneratedCode(
+  generated: string,
+  memoryBase: number | undefined,
+  dataInImage: boolean,
+): string {
   let text = generated;
-  for (const change of dataInImage ? [...CHANGES, LOAD_DATA] : CHANGES) text = applyOnce(text, change);
+  const changes = [memoryAddress(memoryBase), ...CHANGES, ...(dataInImage ? [LOAD_DATA] : [])];
+  for (const change of changes) text = applyOnce(text, change);
   if (!dataInImage) return text;
   // `memory.init` uses LOAD_DATA too, inside a function that stands before this one; only the start-up copy goes away.
   const start = text.indexOf("\nstatic void init_memories(");

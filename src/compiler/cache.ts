@@ -22,17 +22,27 @@ export function defaultCacheFolder(
   return join(base?.startsWith("/") ? base : join(homedir(), ".cache"), "barecell");
 }
 
+/** What of a module the key depends on. */
+export interface CachedModule {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  readonly link: Readonly<Record<string, string>>;
+}
+
 /** @param version of the package */
 export function cacheKey(
-  module: Uint8Array,
-  name: string,
+  modules: readonly CachedModule[],
   compiler: CCompiler,
   version: string,
   options: CheckedCompileOptions,
 ): string {
   const inputs = {
-    module: createHash("sha256").update(module).digest("hex"),
-    name,
+    modules: modules.map(({ name, bytes, link }) => ({
+      name,
+      digest: createHash("sha256").update(bytes).digest("hex"),
+      link: Object.entries(link).sort(),
+    })),
+    instantiateAtBoot: options.instantiateAtBoot,
     abi: BC_ABI_VERSION,
     version,
     stubs: stubsDigest(),

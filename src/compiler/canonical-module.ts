@@ -1,12 +1,16 @@
 /**
  * Rewrites a module so that no name in it is the tenant's: wasm2c writes names into C source text, and a name is hostile input.
- * Exports become `e0`, `e1`, …; imports `h`.`i0`, `i1`, …; functions get a name of harmless characters that ends in their index,
+ * Module k of an image is `m<k>`. Exports become `e0`, `e1`, …; imports `h<k>`.`i0`, `i1`, … if they are the host's and `h<k>q<j>`.`i0`, … if
+ * they are module j's; functions get a name of harmless characters that ends in their index,
  * so that a symbol in the image leads back to its function without guessing. All other sections stay as they are; custom
  * sections are dropped.
  */
-import type { ExternalKind, ModuleInfo } from "./wasm-reader.ts";
+import type { ExternalKind, ImportInfo, Limits, ModuleInfo, ValueType } from "./wasm-reader.ts";
 
-export const IMPORT_MODULE = "h";
+export const moduleName = (module: number): string => `m${module}`;
+/** The module that an import of module `importer` is named after; `exporter` is undefined for the host. */
+export const importModule = (importer: number, exporter?: number): string =>
+  `h${importer}${exporter === undefined ? "" : `q${exporter}`}`;
 export const importName = (index: number): string => `i${index}`;
 export const exportName = (index: number): string => `e${index}`;
 
@@ -14,6 +18,16 @@ const SECTION_CUSTOM = 0;
 const SECTION_IMPORT = 2;
 const SECTION_EXPORT = 7;
 const KIND_BYTE: Record<ExternalKind, number> = { func: 0, table: 1, memory: 2, global: 3 };
+
+const TYPE_BYTE: Record<ValueType, number> = {
+  i32: 0x7f,
+  i64: 0x7e,
+  f32: 0x7d,
+  f64: 0x7c,
+  v128: 0x7b,
+  funcref: 0x70,
+  externref: 0x6f,
+};
 
 /** Characters of a function's name that are kept for readers of symbol tables; the index makes it unique. */
 export function symbolName(name: string | undefined, index: number): string {
@@ -58,16 +72,21 @@ function readLeb(bytes: Uint8Array, at: number): { value: number; next: number }
 
 /**
  * @param bytes the module, already validated and read into `info`
+ * @param moduleOfImport what the module of each import is to be called
  * @returns the same module under harmless names
  */
-export function canonicalModule(bytes: Uint8Array, info: ModuleInfo): Uint8Array {
+export function canonicalModule(
+  bytes: Uint8Array,
+  info: ModuleInfo,
+  moduleOfImport: (importIndex: number) => string,
+): Uint8Array {
   const parts: Uint8Array[] = [bytes.subarray(0, 8)];
   let at = 8;
   while (at < bytes.length) {
     const id = bytes[at] as number;
     const size = readLeb(bytes, at + 1);
     const end = size.next + size.value;
-    if (id === SECTION_IMPORT) parts.push(importSection(info));
+    if (id === SECTION_IMPORT) parts.push(importSection(info, moduleOfImport));
     else if (id === SECTION_EXPORT) parts.push(exportSection(info));
     else if (id !== SECTION_CUSTOM) parts.push(bytes.subarray(at, end));
     at = end;
@@ -76,15 +95,31 @@ export function canonicalModule(bytes: Uint8Array, info: ModuleInfo): Uint8Array
   return Buffer.concat(parts);
 }
 
-function importSection(info: ModuleInfo): Uint8Array {
+function importSection(info: ModuleInfo, moduleOfImport: (importIndex: number) => string): Uint8Array {
   const body = leb(info.imports.length);
   info.imports.forEach((entry, index) => {
-    // Imported memories, tables and globals are refused before this point.
-    if (entry.kind !== "func") throw new RangeError(`import ${index} is a ${entry.kind}`);
-    body.push(...ascii(IMPORT_MODULE), ...ascii(importName(index)), KIND_BYTE.func, ...leb(entry.typeIndex));
+    body.push(...ascii(moduleOfImport(index)), ...ascii(importName(index)), KIND_BYTE[entry.kind]);
+    body.push(...externalType(entry));
   });
   return section(SECTION_IMPORT, body);
 }
+
+/** WebAssembly 5.5.5; types by their bytes, 5.3.1 to 5.3.10. */
+function externalType(entry: ImportInfo): number[] {
+  switch (entry.kind) {
+    case "func":
+      return leb(entry.typeIndex);
+    case "table":
+      return [TYPE_BYTE[entry.type.element], ...limits(entry.type)];
+    case "memory":
+      return limits(entry.type);
+    case "global":
+      return [TYPE_BYTE[entry.type.type], entry.type.mutable ? 1 : 0];
+  }
+}
+
+const limits = ({ min, max }: Limits): number[] =>
+  max === undefined ? [0, ...leb(min)] : [1, ...leb(min), ...leb(max)];
 
 function exportSection(info: ModuleInfo): Uint8Array {
   const body = leb(info.exports.length);

@@ -1,8 +1,10 @@
 /** Runs the C compiler and the linker over an image's sources. */
 import { readFile, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { TargetCpu } from "../image/manifest.ts";
+import { moduleName } from "./canonical-module.ts";
 import type { CheckedCompileOptions } from "./options.ts";
 import { runTool, type ToolLimits } from "./process.ts";
 import { type CCompiler, compilerIncludeFolder } from "./toolchain.ts";
@@ -47,13 +49,16 @@ export function targetFlags(target: TargetCpu): string[] {
 
 /** What stands in the build folder before the C compiler runs. */
 export interface Sources {
-  readonly moduleC: string;
+  /** wasm2c's sources, adapted; `m0.c` and so on. */
+  readonly modulesC: readonly string[];
   readonly glueC: string;
   /** Assembler with the note and the initial contents of linear memory. */
   readonly imageS: string;
   readonly files: ReadonlyMap<string, string | Uint8Array>;
-  /** What the linker script says about linear memory. */
+  /** What the linker script says about linear memories. */
   readonly linearScript: { readonly phdrs: string; readonly sections: string };
+  /** Assignments of symbols for the linker script. */
+  readonly linkedSymbols: string;
   /** Symbols for the linker script. */
   readonly symbols: ReadonlyMap<string, number>;
   /** Folder of the SIMDe headers, if the module needs them. */
@@ -74,10 +79,11 @@ export async function buildImage(
   };
   const script = (await readFile(join(STUBS, "image.ld"), "utf8"))
     .replace("@LINEAR_PHDRS@", sources.linearScript.phdrs)
-    .replace("@LINEAR_SECTIONS@", sources.linearScript.sections);
+    .replace("@LINEAR_SECTIONS@", sources.linearScript.sections)
+    .replace("@LINKED_SYMBOLS@", sources.linkedSymbols);
   await Promise.all([
     writeFile(join(folder, "image.ld"), script),
-    writeFile(join(folder, "module.c"), sources.moduleC),
+    ...sources.modulesC.map((text, i) => writeFile(join(folder, `${moduleName(i)}.c`), text)),
     writeFile(join(folder, "glue.c"), sources.glueC),
     writeFile(join(folder, "image.S"), sources.imageS),
     ...[...sources.files].map(([name, content]) => writeFile(join(folder, name), content)),
@@ -101,9 +107,11 @@ export async function buildImage(
   const cc = (...args: string[]) =>
     runTool("the C compiler", [compiler.path, ...shared, ...args], folder, limits);
   options.onProgress("compile");
-  await Promise.all([
-    cc(`-O${options.optimize}`, ...MODULE_FLAGS, "module.c"),
-    cc(`-O${options.optimize}`, ...MODULE_FLAGS, "glue.c").then(() =>
+  const modules = sources.modulesC.map((_, i) => moduleName(i));
+  await inParallel([
+    ...modules.map((name) => () => cc(`-O${options.optimize}`, ...MODULE_FLAGS, `${name}.c`)),
+    () => cc(`-O${options.optimize}`, ...MODULE_FLAGS, "glue.c"),
+    () =>
       cc(
         "-O2",
         "-fno-builtin",
@@ -112,7 +120,6 @@ export async function buildImage(
         ...["runtime.c", "memory.c", "boot.S", "ring3.S"].map((name) => join(STUBS, name)),
         "image.S",
       ),
-    ),
   ]);
   options.onProgress("link");
   const defsym = [...sources.symbols].map(([name, value]) => `-Wl,--defsym,${name}=${value}`);
@@ -126,7 +133,15 @@ export async function buildImage(
       "-Wl,-z,max-page-size=4096,-z,common-page-size=4096,-z,noexecstack,--build-id=none,--no-warn-mismatch",
       ...defsym,
       "-Wl,-T,image.ld",
-      ...["boot.o", "ring3.o", "module.o", "glue.o", "runtime.o", "memory.o", "image.o"],
+      ...[
+        "boot.o",
+        "ring3.o",
+        ...modules.map((name) => `${name}.o`),
+        "glue.o",
+        "runtime.o",
+        "memory.o",
+        "image.o",
+      ],
       "-o",
       "image.elf",
     ],
@@ -134,4 +149,19 @@ export async function buildImage(
     limits,
   );
   return join(folder, "image.elf");
+}
+
+/** Runs jobs, as many at once as there are processors. The first failure ends it; what runs then is waited for. */
+async function inParallel(jobs: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const waiting = [...jobs];
+  let failure: { readonly error: unknown } | undefined;
+  const worker = async (): Promise<void> => {
+    for (let job = waiting.shift(); job && !failure; job = waiting.shift()) {
+      await job().catch((error: unknown) => {
+        failure ??= { error };
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+  if (failure) throw failure.error;
 }

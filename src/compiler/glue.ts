@@ -1,13 +1,13 @@
 /**
- * The C and assembler source that ties one module to the guest runtime: entries for its exports, stubs that call its imports out
- * through their ports, its table capacities, its I/O permission bitmap. All names in it are ours (see canonical-module.ts).
+ * The C source that ties the modules of an image to the guest runtime and to each other: entries for what the host may call, stubs that call host
+ * imports out through their ports, the order of instantiation, table capacities, the I/O permission bitmap. All names in it are ours (see
+ * canonical-module.ts).
  */
 import { BC_PORT_DONE, BC_PORT_GROW, BC_PORT_IMPORT_BASE, BC_PORT_READY, BC_PORT_TRAP } from "../abi.ts";
-import { exportName, IMPORT_MODULE, importName } from "./canonical-module.ts";
-import { type FunctionType, functionTypeOf, type ModuleInfo, type ValueType } from "./wasm-reader.ts";
-
-/** wasm2c's module name; part of its C symbols. */
-export const MODULE = "m";
+import { exportName, importModule, importName, moduleName } from "./canonical-module.ts";
+import type { Entry, EntryList } from "./entries.ts";
+import type { LinkPlan, LinkUnit, SizeCheck } from "./linker.ts";
+import { type FunctionType, functionTypeOf, type GlobalType, type ValueType } from "./wasm-reader.ts";
 
 const C_TYPE: Record<ValueType, string> = {
   i32: "u32",
@@ -29,14 +29,17 @@ const MEMBER: Record<ValueType, string> = {
   externref: "e",
 };
 
-/** Whether values of the type can cross between host and guest (references cannot: a guest's pointer means nothing outside). */
-export function crossesBoundary(type: FunctionType): boolean {
-  return [...type.params, ...type.results].every((value) => value !== "funcref" && value !== "externref");
-}
-
 const load = (type: ValueType, slot: number): string => {
-  if (type === "v128") return `bc_load_v128(&slots[${slot}])`;
-  return `slots[${slot}].${{ i32: "u32", i64: "u64", f32: "f32", f64: "f64", funcref: "", externref: "" }[type]}`;
+  switch (type) {
+    case "v128":
+      return `bc_load_v128(&slots[${slot}])`;
+    case "funcref":
+      return `bc_funcref_from_host(slots[${slot}].u64)`;
+    case "externref":
+      return `(wasm_rt_externref_t)slots[${slot}].u64`;
+    default:
+      return `slots[${slot}].${{ i32: "u32", i64: "u64", f32: "f32", f64: "f64" }[type]}`;
+  }
 };
 
 /** Whole 8 bytes are written for narrow types, so that nothing of an earlier value shows through to the host. */
@@ -48,6 +51,10 @@ const store = (type: ValueType, slot: number, value: string): string => {
       return `slots[${slot}].u64 = (u32)${value};`;
     case "f32":
       return `slots[${slot}].u64 = 0; slots[${slot}].f32 = ${value};`;
+    case "funcref":
+      return `slots[${slot}].u64 = bc_funcref_to_host(${value});`;
+    case "externref":
+      return `slots[${slot}].u64 = (u64)${value};`;
     default:
       return `slots[${slot}].${type === "i64" ? "u64" : "f64"} = ${value};`;
   }
@@ -59,9 +66,17 @@ function resultType(type: FunctionType): string {
   return `struct wasm_multi_${type.results.map((result) => MEMBER[result]).join("")}`;
 }
 
-function exportEntry(index: number, type: FunctionType): string {
+const instance = (module: number): string => `instance_${module}`;
+const exported = (module: number, exportIndex: number): string =>
+  `w2c_${moduleName(module)}_${exportName(exportIndex)}`;
+const entryName = (entry: Entry): string =>
+  entry.kind === "instantiate"
+    ? `instantiate_${entry.module}`
+    : `${entry.kind}_${entry.module}_${entry.exportIndex}`;
+
+function callEntry(name: string, callee: string, self: string, type: FunctionType): string {
   const args = type.params.map((param, slot) => `, ${load(param, slot)}`).join("");
-  const call = `w2c_${MODULE}_${exportName(index)}(&instance${args})`;
+  const call = `${callee}(&${self}${args})`;
   const stores =
     type.results.length === 1
       ? [store(type.results[0] as ValueType, 0, "result")]
@@ -70,12 +85,34 @@ function exportEntry(index: number, type: FunctionType): string {
     type.results.length === 0
       ? `${call};`
       : `${resultType(type)} result = ${call};\n  ${stores.join("\n  ")}`;
-  return `static void call_${index}(bc_slot* slots) {\n  (void)slots;\n  ${body}\n}\n`;
+  return `static void ${name}(bc_slot* slots) {\n  (void)slots;\n  ${body}\n}\n`;
 }
 
-function importStub(index: number, type: FunctionType): string {
+function globalEntry(entry: Entry, callee: string, self: string, type: GlobalType): string {
+  const place = `*${callee}(&${self})`;
+  const body =
+    entry.kind === "set"
+      ? `${place} = ${load(type.type, 0)};`
+      : `${C_TYPE[type.type]} value = ${place};\n  ${store(type.type, 0, "value")}`;
+  return `static void ${entryName(entry)}(bc_slot* slots) {\n  ${body}\n}\n`;
+}
+
+function entrySource(entry: Entry, units: readonly LinkUnit[]): string {
+  // Instantiation has its functions already.
+  if (entry.kind === "instantiate") return "";
+  const info = (units[entry.module] as LinkUnit).info;
+  const target = info.exports[entry.exportIndex] as { index: number };
+  const callee = exported(entry.module, entry.exportIndex);
+  const self = instance(entry.module);
+  return entry.kind === "call"
+    ? callEntry(entryName(entry), callee, self, functionTypeOf(info, target.index))
+    : globalEntry(entry, callee, self, info.globals[target.index] as GlobalType);
+}
+
+function importStub(importer: number, importIndex: number, port: number, type: FunctionType): string {
+  const from = importModule(importer);
   const params = type.params.map((param, i) => `, ${C_TYPE[param]} p${i}`).join("");
-  const head = `${resultType(type)} w2c_${IMPORT_MODULE}_${importName(index)}(struct w2c_${IMPORT_MODULE}* unused${params})`;
+  const head = `${resultType(type)} w2c_${from}_${importName(importIndex)}(struct w2c_${from}* unused${params})`;
   const stores = type.params.map((param, i) => `  ${store(param, i, `p${i}`)}\n`).join("");
   let tail = "";
   if (type.results.length === 1) tail = `  return ${load(type.results[0] as ValueType, 0)};\n`;
@@ -84,7 +121,7 @@ function importStub(index: number, type: FunctionType): string {
     tail = `  return (${resultType(type)}){${members}};\n`;
   }
   // noinline: a closed port faults inside this function, and the backtrace should say which import it was.
-  return `__attribute__((noinline)) ${head} {\n  (void)unused;\n  bc_slot* slots = bc_mailbox_page.slots;\n  (void)slots;\n${stores}  bc_out(${BC_PORT_IMPORT_BASE + index}, 0);\n${tail}}\n`;
+  return `__attribute__((noinline)) ${head} {\n  (void)unused;\n  bc_slot* slots = bc_mailbox_page.slots;\n  (void)slots;\n${stores}  bc_out(${BC_PORT_IMPORT_BASE + port}, 0);\n${tail}}\n`;
 }
 
 /** One bit a port, set = closed (SDM vol. 1, 19.5.2). Only the runtime's own ports are open; the host opens granted imports at boot. */
@@ -97,36 +134,124 @@ export function ioBitmap(importCount: number): Uint8Array {
   return bitmap;
 }
 
-/** @param tableCapacities elements reserved for each table, in index order */
-export function glueSource(info: ModuleInfo, tableCapacities: readonly number[]): string {
-  const functions = info.exports.map((entry, index) => {
-    if (entry.kind !== "func") return undefined;
-    const type = functionTypeOf(info, entry.index);
-    return crossesBoundary(type) ? { index, type } : undefined;
-  });
-  const imports = info.imports.flatMap((entry) => (entry.kind === "func" ? [entry.type] : []));
-  const bitmap = [...ioBitmap(imports.length)].join(",");
-  const instantiateArgs = imports.length > 0 ? ", (struct w2c_h*)0" : "";
-  return `#include "barecell-guest.h"
-#include "module.h"
-static w2c_${MODULE} instance;
-void bc_instantiate(void) { wasm2c_${MODULE}_instantiate(&instance${instantiateArgs}); }
-${usesVector(info) ? "static inline v128 bc_load_v128(const bc_slot* slot) { v128 value; __builtin_memcpy(&value, slot, 16); return value; }\n" : ""}
-${imports.map((type, index) => importStub(index, type)).join("")}
-${functions.map((entry) => (entry ? exportEntry(entry.index, entry.type) : "")).join("")}
-void (*const bc_exports[])(bc_slot*) = {${functions.map((entry) => (entry ? `call_${entry.index}` : "0")).join(", ") || "0"}};
-const uint32_t bc_export_count = ${functions.length};
-const uint32_t bc_table_capacities[] = {${tableCapacities.join(", ") || "0"}};
-const uint32_t bc_table_count = ${tableCapacities.length};
-__attribute__((section(".boot.iopb"), used, aligned(1))) unsigned char bc_io_bitmap[] = {${bitmap}};
+/** The instances that wasm2c's function of instantiation wants, in the order of its own header. */
+function instanceArguments(module: number, header: string): string {
+  const name = moduleName(module);
+  const signature = new RegExp(`void wasm2c_${name}_instantiate\\(w2c_${name}\\*([^)]*)\\);`).exec(header);
+  if (!signature) throw new RangeError("wasm2c's header declares no function of instantiation");
+  return [...(signature[1] as string).matchAll(/struct w2c_(h\d+(?:q(\d+))?)\*/g)]
+    .map(([, type, exporter]) =>
+      exporter === undefined ? `, (struct w2c_${type}*)0` : `, (void*)&${instance(Number(exporter))}`,
+    )
+    .join("");
+}
+
+function sizeCheck(module: number, check: SizeCheck, plan: LinkPlan, unit: LinkUnit): string {
+  const entry = unit.info.imports[check.importIndex];
+  const resolved = plan.modules[module]?.imports[check.importIndex];
+  if (!entry || resolved?.from !== "module") throw new RangeError("only imports from modules are checked");
+  const call = `${exported(resolved.module, resolved.exportIndex)}(&${instance(resolved.module)})`;
+  return `  if (${call}->${check.kind === "memory" ? "pages" : "size"} < ${check.minimum}u) wasm_rt_trap(BC_TRAP_UNLINKABLE);\n`;
+}
+
+function instantiation(
+  module: number,
+  plan: LinkPlan,
+  unit: LinkUnit,
+  header: string,
+  firstTable: number,
+): string {
+  const name = moduleName(module);
+  const checks = (plan.modules[module]?.sizeChecks ?? []).map((check) =>
+    sizeCheck(module, check, plan, unit),
+  );
+  const own = (plan.modules[module]?.memories ?? []).slice(unit.info.imported.memory);
+  const places = own.length === 0 ? "(const uint32_t*)0" : `(const uint32_t[]){${own.join(", ")}}`;
+  return `static w2c_${name} ${instance(module)};
+static void instantiate_${module}(bc_slot* slots) {
+  static bool begun;
+  (void)slots;
+  if (begun) wasm_rt_trap(BC_TRAP_BAD_REQUEST);
+  begun = true;
+${checks.join("")}  bc_begin_instance(${places}, ${firstTable});
+  wasm2c_${name}_instantiate(&${instance(module)}${instanceArguments(module, header)});
+}
 `;
 }
 
-function usesVector(info: ModuleInfo): boolean {
-  return info.types.some((type) => [...type.params, ...type.results].includes("v128"));
+export interface GlueInput {
+  readonly units: readonly LinkUnit[];
+  readonly plan: LinkPlan;
+  readonly entries: EntryList;
+  /** wasm2c's header of each module. */
+  readonly headers: readonly string[];
+  /** Whether booting instantiates all modules. */
+  readonly instantiateAtBoot: boolean;
+  /** Elements reserved for each table that a module defines, by module. */
+  readonly tableCapacities: readonly (readonly number[])[];
+}
+
+export function glueSource(input: GlueInput): string {
+  const { units, plan, entries, headers, tableCapacities } = input;
+  const capacities = tableCapacities.flat();
+  const firstTable = (module: number): number => tableCapacities.slice(0, module).flat().length;
+  const stubs = plan.hostImports.map(({ module, importIndex }, port) => {
+    const entry = units[module]?.info.imports[importIndex];
+    return entry?.kind === "func" ? importStub(module, importIndex, port, entry.type) : "";
+  });
+  const starts = input.instantiateAtBoot ? units.map((_, module) => `instantiate_${module}(0);`) : [];
+  return `#include "barecell-guest.h"
+${units.map((_, module) => `#include "${moduleName(module)}.h"\n`).join("")}${helpers(units)}${stubs.join("")}
+${units.map((unit, i) => instantiation(i, plan, unit, headers[i] ?? "", firstTable(i))).join("")}
+void bc_instantiate(void) { ${starts.join(" ")} }
+${entries.list.map((entry) => entrySource(entry, units)).join("")}
+void (*const bc_entries[])(bc_slot*) = {${entries.list.map(entryName).join(", ") || "0"}};
+const uint32_t bc_entry_count = ${entries.list.length};
+const uint32_t bc_table_capacities[] = {${capacities.join(", ") || "0"}};
+const uint32_t bc_table_count = ${capacities.length};
+__attribute__((section(".boot.iopb"), used, aligned(1))) unsigned char bc_io_bitmap[] = {${[...ioBitmap(plan.hostImports.length)].join(",")}};
+`;
+}
+
+/** Which names of imports the linker has to make equal to exports of other modules. */
+export function linkedSymbols(units: readonly LinkUnit[], plan: LinkPlan): string {
+  return units
+    .flatMap((unit, importer) =>
+      unit.info.imports.map((_, importIndex) => {
+        const resolved = plan.modules[importer]?.imports[importIndex];
+        if (resolved?.from !== "module") return "";
+        const name = `w2c_${importModule(importer, resolved.module)}_${importName(importIndex)}`;
+        return `${name} = ${exported(resolved.module, resolved.exportIndex)};\n`;
+      }),
+    )
+    .join("");
+}
+
+/** Whether values of a type cross the boundary between host and guest. */
+function crosses(units: readonly LinkUnit[], type: ValueType): boolean {
+  return units.some(
+    ({ info }) =>
+      info.types.some(({ params, results }) => params.includes(type) || results.includes(type)) ||
+      info.exports.some(({ kind, index }) => kind === "global" && info.globals[index]?.type === type),
+  );
+}
+
+function helpers(units: readonly LinkUnit[]): string {
+  const vector = crosses(units, "v128")
+    ? "static inline v128 bc_load_v128(const bc_slot* slot) { v128 value; __builtin_memcpy(&value, slot, 16); return value; }\n"
+    : "";
+  // A reference to a function leaves the guest as its place in a list of all that ever left; equal ones share a place, so there are never more than there
+  // are functions, once for each module that can make a reference to them.
+  const functions = units.reduce((sum, { info }) => sum + info.functions.length, 0);
+  const references = crosses(units, "funcref")
+    ? `#define BC_REFERENCES ${functions}\n#include "references.h"\n`
+    : "";
+  return vector + references;
 }
 
 /** How many slots the mailbox needs: the most values that any call carries, in or out. */
-export function mailboxSlots(info: ModuleInfo): number {
-  return info.types.reduce((most, type) => Math.max(most, type.params.length, type.results.length), 8);
+export function mailboxSlots(units: readonly LinkUnit[]): number {
+  return units
+    .flatMap(({ info }) => info.types)
+    .reduce((most, type) => Math.max(most, type.params.length, type.results.length), 8);
 }

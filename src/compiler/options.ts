@@ -4,7 +4,7 @@ import { BarecellError } from "../errors.ts";
 import { TARGET_CPUS, type TargetCpu } from "../image/manifest.ts";
 
 export interface CompileOptions {
-  /** A name for the module, in messages and in the image. Default: the file's name, or "module". */
+  /** A name for the module, in messages and in the image. Default: the file's name, or "module". Of several modules each has its own. */
   readonly name?: string;
   /** Processor level the code may use. Default "x86-64-v2", which every x86-64 server of the last decade has. */
   readonly targetCpu?: TargetCpu;
@@ -24,6 +24,8 @@ export interface CompileOptions {
   readonly compileMemoryBytes?: number;
   /** Largest file that a compiler process may write, bytes. Default 1 GiB. */
   readonly compileOutputBytes?: number;
+  /** Whether booting instantiates all modules ("boot", default), or `vm.instantiate(name)` each when asked. */
+  readonly instantiate?: "boot" | "on-demand";
   /** Called when a step begins. */
   readonly onProgress?: (step: CompileStep) => void;
 }
@@ -41,6 +43,7 @@ export interface CheckedCompileOptions {
   readonly compileTimeoutMs: number;
   readonly compileMemoryBytes: number;
   readonly compileOutputBytes: number;
+  readonly instantiateAtBoot: boolean;
   readonly onProgress: (step: CompileStep) => void;
 }
 
@@ -67,6 +70,10 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
   if (cache !== undefined && cache !== false && typeof cache !== "string") {
     throw new BarecellError("BARECELL_ARGUMENT_INVALID", "cache must be a folder's path or false");
   }
+  const instantiate = options.instantiate ?? "boot";
+  if (instantiate !== "boot" && instantiate !== "on-demand") {
+    throw new BarecellError("BARECELL_ARGUMENT_INVALID", 'instantiate must be "boot" or "on-demand"');
+  }
   const stackBytes = integer("stackBytes", options.stackBytes ?? 2 ** 20, MIN_STACK_BYTES, MAX_STACK_BYTES);
   return {
     name,
@@ -84,6 +91,7 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
       2 ** 50,
     ),
     compileOutputBytes: integer("compileOutputBytes", options.compileOutputBytes ?? 2 ** 30, 4096, 2 ** 40),
+    instantiateAtBoot: instantiate === "boot",
     onProgress: options.onProgress ?? (() => {}),
   };
 }

@@ -17,7 +17,6 @@ export function validateModule(bytes: Uint8Array, maxModuleBytes: number): Modul
   // Before V8, which knows the proposal in some versions and calls it invalid in others.
   if (info.memories.length > 1) throw unsupported("it has several memories (multi-memory proposal)");
   const module = validateByV8(bytes);
-  checkImports(info);
   const seen = WebAssembly.Module.exports(module).length;
   // Two readers of one file that disagree would be a way to smuggle something past the first.
   if (seen !== info.exports.length || WebAssembly.Module.imports(module).length !== info.imports.length) {
@@ -50,21 +49,10 @@ function validateByV8(bytes: Uint8Array): WebAssembly.Module {
   }
 }
 
-function checkImports(info: ModuleInfo): void {
-  for (const entry of info.imports) {
-    if (entry.kind === "func") continue;
-    throw unsupported(
-      `it imports the ${entry.kind} '${entry.module}.${entry.name}'; only functions can be imported`,
-    );
-  }
-}
-
-export function unsupported(what: string, cause?: unknown): BarecellError {
+export function unsupported(what: string, cause?: unknown, name = "the module"): BarecellError {
   return new BarecellError(
     "BARECELL_MODULE_UNSUPPORTED",
-    `the module uses something barecell does not run: ${what}`,
-    {
-      cause,
-    },
+    `${name} uses something barecell does not run: ${what}`,
+    { cause },
   );
 }

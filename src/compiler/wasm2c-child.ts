@@ -1,5 +1,6 @@
 /**
- * Runs npm wabt's wasm2c with a large stack. Started as a child process by wasm2c.ts, never imported.
+ * Runs npm wabt's wasm2c with a large stack, over a list of modules. Started as a child process by wasm2c.ts, never imported. Its arguments are those of
+ * the tool; several lists of them are separated by `--next`. Ends with the first module that the tool refuses, after the line `--next N`, N its place.
  *
  * The tool is itself WebAssembly with a stack of 64 KiB, which real modules overrun. Its exports allow a larger one: grow its
  * memory, then allocate a negative amount of stack, which moves the stack pointer up to the new end. V8's own stack for it is as small, and
@@ -9,7 +10,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import { compileFunction } from "node:vm";
-import { isMainThread, Worker } from "node:worker_threads";
+import { isMainThread, Worker, workerData } from "node:worker_threads";
 
 /** The most that the tool's memory may have (emscripten's own limit), so heap and stack are as far apart as they can be. */
 const MEMORY_BYTES = 2 ** 31 - 65536;
@@ -30,6 +31,12 @@ const toolRequire = createRequire(import.meta.url);
 const script = toolRequire.resolve("wabt/bin/wasm2c");
 const source = readFileSync(script, "utf8").replace(/^#!.*\n/, "");
 
+/** What the main thread gives to a worker. */
+interface WorkerInput {
+  readonly binary: WebAssembly.Module;
+  readonly job: number;
+}
+
 let memory: WebAssembly.Memory | undefined;
 
 function enlargeStack(exports: ToolExports): void {
@@ -44,8 +51,7 @@ function enlargeStack(exports: ToolExports): void {
 
 const Module = {
   instantiateWasm(imports: WebAssembly.Imports, done: Instantiated): object {
-    // The script decodes its own binary; it only offers this hook before doing so, hence the detour over `getBinary`.
-    const binary = new WebAssembly.Module(extractBinary(source));
+    const { binary } = workerData as WorkerInput;
     const instance = new WebAssembly.Instance(binary, imports);
     enlargeStack(instance.exports as unknown as ToolExports);
     done(instance);
@@ -68,17 +74,41 @@ function extractBinary(text: string): Uint8Array<ArrayBuffer> {
   return decode() as Uint8Array<ArrayBuffer>;
 }
 
-function runInWorker(): void {
-  const worker = new Worker(new URL(import.meta.url), {
-    argv: process.argv.slice(2),
-    resourceLimits: { stackSizeMb: THREAD_STACK_MB, maxOldGenerationSizeMb: 4096 },
-  });
-  worker.on("error", (error) => {
-    process.stderr.write(`${error.message}\n`);
-    process.exitCode = 1;
-  });
-  worker.on("exit", (code) => {
-    process.exitCode ??= code;
+async function runJobs(): Promise<void> {
+  // The script decodes its own binary; once is enough for all modules.
+  const binary = new WebAssembly.Module(extractBinary(source));
+  for (const [job, argv] of jobsOf(process.argv.slice(2)).entries()) {
+    const status = await runInWorker(argv, { binary, job });
+    if (status === 0) continue;
+    process.stderr.write(`\n--next ${job}\n`);
+    process.exitCode = status;
+    return;
+  }
+}
+
+function jobsOf(argv: readonly string[]): string[][] {
+  const jobs: string[][] = [[]];
+  for (const word of argv) {
+    if (word === "--next") jobs.push([]);
+    else jobs.at(-1)?.push(word);
+  }
+  return jobs;
+}
+
+/** A thread for each module: the tool is made to run once. */
+function runInWorker(argv: string[], workerData: WorkerInput): Promise<number> {
+  return new Promise((resolve) => {
+    const worker = new Worker(new URL(import.meta.url), {
+      argv,
+      workerData,
+      resourceLimits: { stackSizeMb: THREAD_STACK_MB, maxOldGenerationSizeMb: 4096 },
+    });
+    let failed = false;
+    worker.on("error", (error) => {
+      process.stderr.write(`${error.message}\n`);
+      failed = true;
+    });
+    worker.on("exit", (code) => resolve(failed ? 1 : code));
   });
 }
 
@@ -99,5 +129,5 @@ function runTool(): void {
   run(Module, toolRequire, { exports: {} }, {}, script, dirname(script));
 }
 
-if (isMainThread) runInWorker();
+if (isMainThread) await runJobs();
 else runTool();

@@ -1,9 +1,9 @@
-/** Translates a module to C with npm wabt's wasm2c, in a child process with a deadline. */
+/** Translates modules to C with npm wabt's wasm2c, in a child process with a deadline. */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BarecellError } from "../errors.ts";
-import { MODULE } from "./glue.ts";
+import { moduleName } from "./canonical-module.ts";
 import type { CheckedCompileOptions } from "./options.ts";
 import { runTool, type ToolLimits } from "./process.ts";
 import { unsupported } from "./validate.ts";
@@ -24,64 +24,91 @@ const PROPOSALS: readonly (readonly [string, string])[] = [
   ["--enable-gc", "garbage collection"],
 ];
 
+/** What wasm2c made of a module. */
+export interface Translation {
+  readonly source: string;
+  /** Left in the folder too, as `m0.h` and so on, since the source includes it. */
+  readonly header: string;
+}
+
+/** A module to translate. */
+export interface CanonicalModule {
+  /** For messages. */
+  readonly name: string;
+  /** Under harmless names (see canonical-module.ts). */
+  readonly bytes: Uint8Array;
+}
+
+type RunWasm2c = (modules: readonly number[], ...switches: string[]) => Promise<unknown>;
+
 /**
- * @param module the canonical module (see canonical-module.ts)
- * @returns the C source; its header is left in `folder` as module.h
+ * @returns one translation for each module
  * @throws BARECELL_MODULE_UNSUPPORTED naming the proposal, BARECELL_MODULE_INVALID, BARECELL_COMPILE_FAILED, BARECELL_COMPILE_LIMIT
  */
 export async function translateToC(
-  module: Uint8Array,
+  modules: readonly CanonicalModule[],
   folder: string,
   options: CheckedCompileOptions,
-): Promise<string> {
+): Promise<Translation[]> {
   const limits: ToolLimits = {
     timeoutMs: options.compileTimeoutMs,
     // V8 reserves far more address space than it uses.
     memoryBytes: undefined,
     fileBytes: options.compileOutputBytes,
   };
-  await writeFile(join(folder, "module.wasm"), module);
-  const wasm2c = (...switches: string[]) =>
-    runTool(
-      "wasm2c",
-      [process.execPath, CHILD, "module.wasm", "-o", "module.c", "-n", MODULE, ...switches],
-      folder,
-      limits,
-    );
+  await Promise.all(modules.map(({ bytes }, i) => writeFile(join(folder, `${moduleName(i)}.wasm`), bytes)));
+  const wasm2c: RunWasm2c = (indexes, ...switches) => {
+    const jobs = indexes.map((i) => {
+      const name = moduleName(i);
+      return [`${name}.wasm`, "-o", `${name}.c`, "-n", name, ...switches];
+    });
+    const words = jobs.flatMap((job, i) => (i === 0 ? job : ["--next", ...job]));
+    return runTool("wasm2c", [process.execPath, CHILD, ...words], folder, limits);
+  };
+  const all = modules.map((_, i) => i);
   try {
-    await wasm2c();
+    await wasm2c(all);
   } catch (error) {
     if (!(error instanceof BarecellError) || error.code !== "BARECELL_COMPILE_FAILED") throw error;
-    await nameProposal(wasm2c);
-    throw describe(error);
+    const guilty = Number(/^--next (\d+)$/m.exec(outputOf(error))?.[1] ?? 0);
+    const name = modules.length === 1 ? "the module" : `the module '${modules[guilty]?.name}'`;
+    await nameProposal(guilty, name, wasm2c);
+    throw describe(error, name);
   }
-  return readFile(join(folder, "module.c"), "utf8");
+  return Promise.all(
+    all.map(async (i) => ({
+      source: await readFile(join(folder, `${moduleName(i)}.c`), "utf8"),
+      header: await readFile(join(folder, `${moduleName(i)}.h`), "utf8"),
+    })),
+  );
 }
 
 /** V8 took the module and wasm2c did not: most likely a proposal. The one that makes wasm2c take it is the one to name. */
-async function nameProposal(wasm2c: (...switches: string[]) => Promise<unknown>): Promise<void> {
-  for (const [enable, name] of PROPOSALS) {
+async function nameProposal(module: number, name: string, wasm2c: RunWasm2c): Promise<void> {
+  for (const [enable, proposal] of PROPOSALS) {
     try {
-      await wasm2c(enable);
+      await wasm2c([module], enable);
     } catch {
       continue;
     }
-    throw unsupported(`the proposal '${name}'`);
+    throw unsupported(`the proposal '${proposal}'`, undefined, name);
   }
   try {
-    await wasm2c("--enable-all");
+    await wasm2c([module], "--enable-all");
   } catch {
     return;
   }
-  throw unsupported("several proposals beyond WebAssembly 2.0");
+  throw unsupported("several proposals beyond WebAssembly 2.0", undefined, name);
 }
 
-/** wasm2c says `module.wasm:0000023: error: …` for what it finds wrong with a module; anything else is its own failure. */
-function describe(error: BarecellError): BarecellError {
-  const output = error.cause instanceof Error ? error.cause.message : error.message;
-  const found = /error: (?:.\[0m)?(.*)/.exec(output)?.[1];
+const outputOf = (error: BarecellError): string =>
+  error.cause instanceof Error ? error.cause.message : error.message;
+
+/** wasm2c says `m0.wasm:0000023: error: …` for what it finds wrong with a module; anything else is its own failure. */
+function describe(error: BarecellError, name: string): BarecellError {
+  const found = /error: (?:.\[0m)?(.*)/.exec(outputOf(error))?.[1];
   if (found === undefined) return error;
-  return new BarecellError("BARECELL_MODULE_INVALID", `the module is not valid WebAssembly 2.0: ${found}`, {
+  return new BarecellError("BARECELL_MODULE_INVALID", `${name} is not valid WebAssembly 2.0: ${found}`, {
     cause: error.cause,
   });
 }

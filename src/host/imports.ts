@@ -66,7 +66,7 @@ function refusal(image: Image, names: readonly string[], hasWasi: boolean): Bare
     : 'boot with unknownImports "trap" or "default" (--unknown-imports) to run without them';
   return new BarecellError(
     "BARECELL_IMPORT_DENIED",
-    `'${image.manifest.module.name}' imports what nobody grants: ${shown}; ${cure}`,
+    `'${image.name}' imports what nobody grants: ${shown}; ${cure}`,
   );
 }
 

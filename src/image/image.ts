@@ -5,7 +5,14 @@ import { BC_NOTE_TYPE_DIGEST, BC_NOTE_TYPE_MANIFEST, BC_PAGE_SIZE } from "../abi
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { type ElfFile, ElfFormatError, readElf } from "./elf-reader.ts";
 import { buildPageTables, type ImageLayout, readLayout } from "./layout.ts";
-import { type ImageExport, type ImageImport, type Manifest, parseManifest } from "./manifest.ts";
+import {
+  type ImageExport,
+  type ImageImport,
+  type ImageModule,
+  type Manifest,
+  mainModule,
+  parseManifest,
+} from "./manifest.ts";
 
 const NOTE_NAME = "barecell";
 const DIGEST_BYTES = 32;
@@ -86,8 +93,19 @@ export class Image {
     }
   }
 
+  /** Of the main module, which is the last. */
   get exports(): readonly ImageExport[] {
-    return this.manifest.exports;
+    return mainModule(this.manifest).exports;
+  }
+
+  /** In the order in which they are instantiated. */
+  get modules(): readonly ImageModule[] {
+    return this.manifest.modules;
+  }
+
+  /** The main module's name. */
+  get name(): string {
+    return mainModule(this.manifest).name;
   }
 
   get imports(): readonly ImageImport[] {
@@ -163,8 +181,11 @@ function checkContents(bytes: Uint8Array, layout: ImageLayout, manifest: Manifes
   if (Buffer.compare(expected, found.subarray(0, expected.length)) !== 0 || found.length < expected.length) {
     throw damaged("its page tables are not those of its segments");
   }
-  const memory = manifest.memory?.minBytes ?? 0;
-  if (memory !== layout.linearBytes || memory % BC_PAGE_SIZE !== 0) {
+  const sizes = manifest.memories.map((memory) => memory.minBytes);
+  if (
+    layout.memories.length > sizes.length ||
+    sizes.some((size, i) => size !== (layout.memories[i]?.initialBytes ?? 0) || size % BC_PAGE_SIZE !== 0)
+  ) {
     throw damaged("manifest and program headers differ about linear memory");
   }
 }

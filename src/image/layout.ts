@@ -28,8 +28,14 @@ import {
   BC_IST_BYTES,
   BC_IST_COUNT,
   BC_LINEAR_MAX_BYTES,
+  BC_LINEAR_REACH_END,
   BC_LOW_GPA_END,
   BC_MAILBOX_HEADER_BYTES,
+  BC_MEMORIES_MAX,
+  BC_MEMORY_BASE,
+  BC_MEMORY_GPA_BASE,
+  BC_MEMORY_GPA_STRIDE,
+  BC_MEMORY_STRIDE,
   BC_PAGE_SIZE,
   BC_PF_SUPERVISOR,
   BC_STACK_HOLE_BASE,
@@ -68,6 +74,8 @@ export interface Segment {
   readonly write: boolean;
   readonly execute: boolean;
   readonly user: boolean;
+  /** Index of the linear memory that it is a part of. */
+  readonly memory?: number;
 }
 
 /** The image's header page, checked. Addresses are guest virtual unless they say otherwise. */
@@ -90,9 +98,27 @@ export interface ImageHeader {
 export interface ImageLayout {
   readonly header: ImageHeader;
   readonly segments: readonly Segment[];
-  /** Guest-physical address of linear memory 0; 0 if there is none. */
-  readonly linearGpa: number;
-  readonly linearBytes: number;
+  /** By index, what each linear memory starts with. Memories that start empty and are not followed by others are left out. */
+  readonly memories: readonly LinearPlace[];
+}
+
+/** Where a linear memory starts; sizes in bytes. */
+export interface LinearPlace {
+  /** 0 for an empty memory. */
+  readonly physical: number;
+  readonly initialBytes: number;
+}
+
+/** Guest-virtual address of linear memory `index`. */
+export function linearVirtual(index: number): number {
+  return index === 0 ? 0 : BC_MEMORY_BASE + (index - 1) * BC_MEMORY_STRIDE;
+}
+
+/** The linear memory whose range, hole included, holds a guest-virtual address. */
+export function linearIndexAt(virtual: number): number | undefined {
+  if (virtual >= 0 && virtual < BC_LINEAR_REACH_END) return 0;
+  const index = Math.floor((virtual - BC_MEMORY_BASE) / BC_MEMORY_STRIDE) + 1;
+  return index >= 1 && index < BC_MEMORIES_MAX ? index : undefined;
 }
 
 function invalid(what: string): BarecellError {
@@ -112,9 +138,7 @@ export function readLayout(elf: ElfFile, bytes: Uint8Array): ImageLayout {
     segment.physical === header.pageTablesGpa ? { ...segment, purpose: "page tables" as const } : segment,
   );
   checkPlaces(layoutSegments, header);
-  const linear = layoutSegments.filter((segment) => segment.purpose === "linear memory");
-  const linearBytes = linear.reduce((sum, segment) => sum + segment.memoryBytes, 0);
-  return { header, segments: layoutSegments, linearGpa: linear[0]?.physical ?? 0, linearBytes };
+  return { header, segments: layoutSegments, memories: linearPlaces(layoutSegments) };
 }
 
 function readSegment(elf: ElfSegment): Segment {
@@ -135,12 +159,16 @@ function readSegment(elf: ElfSegment): Segment {
   if (segment.write && segment.execute) throw invalid("a segment is writable and executable");
   if (segment.execute && segment.user && segment.virtual < BC_IMAGE_BASE)
     throw invalid("code outside the image's range");
-  return { ...segment, purpose: purposeOf(segment) };
+  const purpose = purposeOf(segment);
+  if (purpose !== "linear memory") return { ...segment, purpose };
+  const memory = linearIndexAt(segment.virtual);
+  if (memory === undefined) throw invalid("a segment above all linear memories");
+  return { ...segment, purpose, memory };
 }
 
 function purposeOf(segment: Omit<Segment, "purpose">): SegmentPurpose {
   if (!segment.user) return "supervisor";
-  if (segment.virtual < BC_LINEAR_MAX_BYTES) return "linear memory";
+  if (segment.virtual < BC_LINEAR_MAX_BYTES || segment.virtual >= BC_MEMORY_BASE) return "linear memory";
   if (segment.virtual < BC_STACK_TOP) return "stack";
   if (segment.execute) return "code";
   return segment.write ? "data" : "read-only data";
@@ -196,7 +224,6 @@ function checkPlaces(segments: readonly Segment[], header: ImageHeader): void {
       throw invalid("a segment's virtual address does not follow its guest-physical address");
     }
   });
-  checkLinear(segments);
   const stack = segments.filter((segment) => segment.purpose === "stack");
   if (
     stack.length !== 1 ||
@@ -241,20 +268,36 @@ function checkPlaces(segments: readonly Segment[], header: ImageHeader): void {
   }
 }
 
-/** Linear memory is one run from address 0, in guest-physical space too. */
-function checkLinear(segments: readonly Segment[]): void {
+/** Each linear memory is one run from its address, in guest-physical space too. */
+function linearPlaces(segments: readonly Segment[]): LinearPlace[] {
+  const places: LinearPlace[] = [];
   const linear = segments.filter((segment) => segment.purpose === "linear memory");
-  const base = linear[0]?.physical ?? 0;
-  let end = 0;
   for (const segment of [...linear].sort((a, b) => a.virtual - b.virtual)) {
-    if (segment.virtual !== end || segment.physical !== base + end || segment.execute || !segment.write) {
+    const index = segment.memory ?? 0;
+    while (places.length <= index) places.push({ physical: 0, initialBytes: 0 });
+    const { physical, initialBytes } = places[index] as LinearPlace;
+    const base = initialBytes === 0 ? segment.physical : physical;
+    if (
+      segment.virtual !== linearVirtual(index) + initialBytes ||
+      segment.physical !== base + initialBytes ||
+      segment.execute ||
+      !segment.write
+    ) {
       throw invalid("linear memory is not one run of read-write pages");
     }
-    end += segment.memoryBytes;
+    const end = initialBytes + segment.memoryBytes;
+    if (end > BC_LINEAR_MAX_BYTES) throw invalid("a linear memory is larger than 4 GiB");
+    places[index] = { physical: base, initialBytes: end };
   }
-  if (end > BC_LINEAR_MAX_BYTES) throw invalid("linear memory is larger than 4 GiB");
-  if (end > 0 && base < BC_HIGH_GPA_BASE && base + end > BC_LOW_GPA_END)
-    throw invalid("linear memory is out of place");
+  places.forEach(({ physical, initialBytes }, index) => {
+    if (initialBytes === 0) return;
+    const isRight =
+      index === 0
+        ? physical === BC_HIGH_GPA_BASE || physical + initialBytes <= BC_LOW_GPA_END
+        : physical === BC_MEMORY_GPA_BASE + (index - 1) * BC_MEMORY_GPA_STRIDE;
+    if (!isRight) throw invalid("linear memory is out of place");
+  });
+  return places;
 }
 
 /** The page tables that the layout asks for; see page-tables.ts. */
@@ -273,7 +316,7 @@ export function buildPageTables(layout: ImageLayout): Uint8Array {
         user: segment.user,
         large: segment.purpose === "linear memory",
       },
-      segment.virtual >= BC_IMAGE_BASE,
+      segment.virtual >= BC_IMAGE_BASE && segment.purpose !== "linear memory",
     );
   }
   return builder.bytes;

@@ -1,5 +1,5 @@
 /** What an image says about itself: the JSON in its note. Read from a file, so every field is checked. */
-import { BC_ABI_VERSION, BC_IMPORTS_MAX } from "../abi.ts";
+import { BC_ABI_VERSION, BC_IMPORTS_MAX, BC_LINEAR_MAX_BYTES, BC_MEMORIES_MAX } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 
 /** A WebAssembly value type. */
@@ -20,20 +20,66 @@ export interface Signature {
   readonly results: readonly ValueType[];
 }
 
-/** One export of the module, in the module's order. */
-export interface ImageExport {
-  readonly name: string;
-  readonly kind: "func" | "table" | "memory" | "global";
-  /** Only for functions: the type, and the place in the function index space. */
-  readonly type?: Signature;
-  readonly functionIndex?: number;
-}
+/**
+ * One export of a module, in the module's order. An entry is something that the host can call in the guest, by its place in the image's list of
+ * entries: a function, the reading or the writing of a global, the instantiation of a module.
+ */
+export type ImageExport = { readonly name: string } & (
+  | {
+      readonly kind: "func";
+      readonly type: Signature;
+      /** Place in the module's function index space. */
+      readonly functionIndex: number;
+      readonly entry: number;
+    }
+  | {
+      readonly kind: "global";
+      readonly type: ValueType;
+      readonly mutable: boolean;
+      readonly getEntry: number;
+      /** Null for a constant. */
+      readonly setEntry: number | null;
+    }
+  /** `memory` is the place in the image's list of memories. */
+  | { readonly kind: "memory"; readonly memory: number }
+  | { readonly kind: "table" }
+);
 
-/** One imported function; its port is BC_PORT_IMPORT_BASE + its place in the list. */
+/** One function that the image imports from its host; its port is BC_PORT_IMPORT_BASE + its place in the list. */
 export interface ImageImport {
   readonly module: string;
   readonly name: string;
   readonly type: Signature;
+  /** Which of the image's modules imports it, its place there among all imports, and in the function index space. */
+  readonly importer: number;
+  readonly importIndex: number;
+  readonly functionIndex: number;
+}
+
+/** A module of an image, as it was instantiated into it. */
+export interface ImageModule {
+  /** For people, and for the other modules' imports. */
+  readonly name: string;
+  /** SHA-256 of the file, hexadecimal. */
+  readonly digest: string;
+  readonly sizeBytes: number;
+  readonly exports: readonly ImageExport[];
+  /** Its linear memory 0, its own or an imported one, as a place in the image's list of memories; null if it has none. */
+  readonly memory: number | null;
+  /** Whether instantiating it runs code of the module (a start function). */
+  readonly hasStart: boolean;
+  /** Names of functions whose symbol does not spell them, by function index. */
+  readonly functionNames: Readonly<Record<string, string>>;
+  /** The modules that it imports from, by their places. */
+  readonly importsFrom: readonly number[];
+  /** The entry that instantiates it, or null if booting does. */
+  readonly instantiateEntry: number | null;
+}
+
+/** A linear memory of an image, bytes; `maxBytes` is null if no maximum is declared. */
+export interface ImageMemory {
+  readonly minBytes: number;
+  readonly maxBytes: number | null;
 }
 
 export type TargetCpu = "x86-64-v2" | "x86-64-v3";
@@ -47,19 +93,23 @@ export interface Manifest {
     readonly compiler: string;
     readonly flags: readonly string[];
   };
-  /** The module it was made from: a name for people, SHA-256 (hexadecimal) and size. */
-  readonly module: { readonly name: string; readonly digest: string; readonly sizeBytes: number };
   readonly targetCpu: TargetCpu;
-  readonly exports: readonly ImageExport[];
+  /** In the order in which they are instantiated. The last one is the main module. */
+  readonly modules: readonly ImageModule[];
   readonly imports: readonly ImageImport[];
-  /** Linear memory 0 in bytes; `maxBytes` null if the module declares no maximum. Null if it has no memory. */
-  readonly memory: { readonly minBytes: number; readonly maxBytes: number | null } | null;
+  /** All linear memories; number 0 lies at address 0. */
+  readonly memories: readonly ImageMemory[];
   /** In elements; `capacity` is what the image reserves and growth can reach. */
   readonly tables: readonly { readonly element: string; readonly min: number; readonly capacity: number }[];
-  /** Whether starting runs code of the module (a start function). */
-  readonly hasStart: boolean;
-  /** Names of functions whose symbol does not spell them, by function index. */
-  readonly functionNames: Readonly<Record<string, string>>;
+  /** How many entries there are. */
+  readonly entryCount: number;
+}
+
+/** The module whose exports are the image's own. */
+export function mainModule(manifest: Manifest): ImageModule {
+  const last = manifest.modules.at(-1);
+  if (last === undefined) throw bad("modules");
+  return last;
 }
 
 /** @throws BARECELL_IMAGE_INVALID naming the field; BARECELL_IMAGE_VERSION if it is of another ABI */
@@ -79,12 +129,16 @@ export function parseManifest(json: Uint8Array): Manifest {
     );
   }
   const producer = record(root["producer"], "producer");
-  const module = record(root["module"], "module");
-  const memory = root["memory"] === null ? null : record(root["memory"], "memory");
-  const imports = list(root["imports"], "imports");
-  if (imports.length > BC_IMPORTS_MAX) throw bad("imports");
   const targetCpu = text(root["targetCpu"], "targetCpu");
   if (!TARGET_CPUS.includes(targetCpu as TargetCpu)) throw bad("targetCpu");
+  const entryCount = integer(root["entryCount"], "entryCount");
+  const memories = list(root["memories"], "memories").map(parseMemory);
+  if (memories.length > BC_MEMORIES_MAX) throw bad("memories");
+  const bounds = { entryCount, memoryCount: memories.length };
+  const modules = list(root["modules"], "modules").map((entry) => parseModule(entry, bounds));
+  if (modules.length === 0) throw bad("modules");
+  const imports = list(root["imports"], "imports");
+  if (imports.length > BC_IMPORTS_MAX) throw bad("imports");
   return {
     abiVersion,
     producer: {
@@ -92,25 +146,20 @@ export function parseManifest(json: Uint8Array): Manifest {
       compiler: text(producer["compiler"], "producer.compiler"),
       flags: list(producer["flags"], "producer.flags").map((flag) => text(flag, "producer.flags")),
     },
-    module: {
-      name: text(module["name"], "module.name"),
-      digest: text(module["digest"], "module.digest"),
-      sizeBytes: integer(module["sizeBytes"], "module.sizeBytes"),
-    },
     targetCpu: targetCpu as TargetCpu,
-    exports: list(root["exports"], "exports").map(parseExport),
+    modules,
     imports: imports.map((entry) => {
       const fields = record(entry, "imports");
       return {
         module: text(fields["module"], "imports.module"),
         name: text(fields["name"], "imports.name"),
         type: signature(fields["type"]),
+        importer: below(fields["importer"], modules.length, "imports.importer"),
+        importIndex: integer(fields["importIndex"], "imports.importIndex"),
+        functionIndex: integer(fields["functionIndex"], "imports.functionIndex"),
       };
     }),
-    memory: memory && {
-      minBytes: integer(memory["minBytes"], "memory.minBytes"),
-      maxBytes: memory["maxBytes"] === null ? null : integer(memory["maxBytes"], "memory.maxBytes"),
-    },
+    memories,
     tables: list(root["tables"], "tables").map((entry) => {
       const fields = record(entry, "tables");
       return {
@@ -119,40 +168,88 @@ export function parseManifest(json: Uint8Array): Manifest {
         capacity: integer(fields["capacity"], "tables.capacity"),
       };
     }),
-    hasStart: root["hasStart"] === true,
+    entryCount,
+  };
+}
+
+interface Bounds {
+  readonly entryCount: number;
+  readonly memoryCount: number;
+}
+
+function parseModule(value: unknown, bounds: Bounds): ImageModule {
+  const fields = record(value, "modules");
+  return {
+    name: text(fields["name"], "modules.name"),
+    digest: text(fields["digest"], "modules.digest"),
+    sizeBytes: integer(fields["sizeBytes"], "modules.sizeBytes"),
+    exports: list(fields["exports"], "exports").map((entry) => parseExport(entry, bounds)),
+    memory: fields["memory"] === null ? null : below(fields["memory"], bounds.memoryCount, "modules.memory"),
+    hasStart: fields["hasStart"] === true,
     functionNames: Object.fromEntries(
-      Object.entries(record(root["functionNames"], "functionNames")).map(([index, name]) => [
+      Object.entries(record(fields["functionNames"], "functionNames")).map(([index, name]) => [
         index,
         text(name, "functionNames"),
       ]),
     ),
+    importsFrom: list(fields["importsFrom"], "importsFrom").map((place) => integer(place, "importsFrom")),
+    instantiateEntry:
+      fields["instantiateEntry"] === null
+        ? null
+        : below(fields["instantiateEntry"], bounds.entryCount, "instantiateEntry"),
   };
 }
 
-function parseExport(entry: unknown): ImageExport {
-  const fields = record(entry, "exports");
-  const kind = text(fields["kind"], "exports.kind");
-  const name = text(fields["name"], "exports.name");
-  if (kind === "func") {
-    return {
-      name,
-      kind,
-      type: signature(fields["type"]),
-      functionIndex: integer(fields["functionIndex"], "exports.functionIndex"),
-    };
+function parseMemory(value: unknown): ImageMemory {
+  const fields = record(value, "memories");
+  const minBytes = integer(fields["minBytes"], "memories.minBytes");
+  const maxBytes = fields["maxBytes"] === null ? null : integer(fields["maxBytes"], "memories.maxBytes");
+  if (minBytes > (maxBytes ?? BC_LINEAR_MAX_BYTES) || (maxBytes ?? 0) > BC_LINEAR_MAX_BYTES) {
+    throw bad("memories");
   }
-  if (kind === "table" || kind === "memory" || kind === "global") return { name, kind };
-  throw bad("exports.kind");
+  return { minBytes, maxBytes };
+}
+
+function parseExport(value: unknown, bounds: Bounds): ImageExport {
+  const fields = record(value, "exports");
+  const name = text(fields["name"], "exports.name");
+  const entry = (field: string): number => below(fields[field], bounds.entryCount, `exports.${field}`);
+  switch (fields["kind"]) {
+    case "func":
+      return {
+        name,
+        kind: "func",
+        type: signature(fields["type"]),
+        functionIndex: integer(fields["functionIndex"], "exports.functionIndex"),
+        entry: entry("entry"),
+      };
+    case "global":
+      return {
+        name,
+        kind: "global",
+        type: valueType(fields["type"]),
+        mutable: fields["mutable"] === true,
+        getEntry: entry("getEntry"),
+        setEntry: fields["setEntry"] === null ? null : entry("setEntry"),
+      };
+    case "memory":
+      return { name, kind: "memory", memory: below(fields["memory"], bounds.memoryCount, "exports.memory") };
+    case "table":
+      return { name, kind: "table" };
+    default:
+      throw bad("exports.kind");
+  }
 }
 
 function signature(value: unknown): Signature {
   const fields = record(value, "type");
-  const types = (of: unknown): ValueType[] =>
-    list(of, "type").map((type) => {
-      if (typeof type !== "string" || !VALUE_TYPES.has(type)) throw bad("type");
-      return type as ValueType;
-    });
+  const types = (of: unknown): ValueType[] => list(of, "type").map(valueType);
   return { params: types(fields["params"]), results: types(fields["results"]) };
+}
+
+function valueType(value: unknown): ValueType {
+  if (typeof value !== "string" || !VALUE_TYPES.has(value)) throw bad("type");
+  return value as ValueType;
 }
 
 function bad(field: string): BarecellError {
@@ -177,4 +274,10 @@ function text(value: unknown, field: string): string {
 function integer(value: unknown, field: string): number {
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw bad(field);
   return value;
+}
+
+function below(value: unknown, limit: number, field: string): number {
+  const index = integer(value, field);
+  if (index >= limit) throw bad(field);
+  return index;
 }

@@ -121,13 +121,17 @@ export class PageTableBuilder {
 
 /**
  * Page-table pages that do not depend on the size of the code; the linker script adds those that do.
- * @param linearBytes initial size of linear memory; @param stackBytes size of the stack
+ * @param linear linear memories: guest-virtual address and initial size; @param stackBytes size of the stack
  */
-export function fixedTablePages(linearBytes: number, stackBytes: number): number {
+export function fixedTablePages(
+  linear: readonly { readonly virtual: number; readonly initialBytes: number }[],
+  stackBytes: number,
+): number {
   const roots = BOOT_TABLE_PAGES + 2;
   const image = 1;
   const stack = 1 + Math.ceil(stackBytes / BC_LARGE_PAGE_SIZE) + 1;
-  // One table for the tail that is no whole 2 MiB.
-  const linear = Math.ceil(linearBytes / 2 ** 30) + 1;
-  return roots + image + stack + linear;
+  // A directory for each 1 GiB, one table for the tail that is no whole 2 MiB, and page-directory pointers for each 512 GiB of addresses.
+  const pages = linear.reduce((sum, memory) => sum + Math.ceil(memory.initialBytes / 2 ** 30) + 1, 0);
+  const pointers = new Set(linear.map((memory) => Math.floor(memory.virtual / 2 ** 39))).size;
+  return roots + image + stack + pages + pointers;
 }

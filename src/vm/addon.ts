@@ -42,6 +42,8 @@ export interface NativeImagePlan {
     readonly fileOffset: number;
     readonly fileBytes: number;
     readonly memoryBytes: number;
+    /** Index of the linear memory, or null for the image itself. */
+    readonly memory: number | null;
   }[];
   readonly bootEntry: number;
   readonly callEntry: number;
@@ -55,10 +57,14 @@ export interface NativeImagePlan {
   readonly tssLimit: number;
   readonly stackBytes: number;
   readonly stackGpa: number;
-  readonly linearGpa: number;
-  readonly linearBytes: number;
+  readonly memories: readonly {
+    readonly gpa: number;
+    readonly initialBytes: number;
+    readonly maxBytes: number;
+  }[];
   readonly imageEndGpa: number;
-  readonly importCount: number;
+  /** For each import the linear memory that its pointers mean. */
+  readonly importMemories: readonly (number | null)[];
   readonly needsAvx: boolean;
 }
 
@@ -126,9 +132,9 @@ export interface NativeVm {
   ): Promise<true | NativeOutcome>;
   cancel(): void;
   dispose(): void;
-  linearBytes(): number;
-  readLinear(offset: number, length: number): Uint8Array<ArrayBuffer> | null;
-  writeLinear(offset: number, bytes: Uint8Array): boolean;
+  linearBytes(memory: number): number;
+  readLinear(memory: number, offset: number, length: number): Uint8Array<ArrayBuffer> | null;
+  writeLinear(memory: number, offset: number, bytes: Uint8Array): boolean;
   readStack(rsp: bigint): Uint8Array;
   readImage(address: bigint, length: number): Uint8Array;
   exits(): { readonly io: number; readonly mmio: number; readonly other: number };

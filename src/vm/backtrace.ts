@@ -42,7 +42,7 @@ export function backtraceOf(image: Image, vm: NativeVm, outcome: NativeOutcome):
       const described = describe(image, symbol, frame.rip);
       // An export's wrapper stands between its function and the caller; both go by the function's name. Where the function was inlined into
       // its wrapper, a wrapper that calls itself is recursion, and every level counts.
-      const isWrapper = symbol?.startsWith("w2c_m_e") ?? false;
+      const isWrapper = /^w2c_m\d+_e/.test(symbol ?? "");
       const repeats = isWrapper && !inWrapper && isSame(frames.at(-1), described);
       if (described && !repeats) frames.push(described);
       inWrapper = isWrapper;
@@ -63,7 +63,7 @@ function readStack(image: Image, vm: NativeVm, rsp: bigint): { address: bigint; 
 }
 
 function isSame(a: GuestFrame | undefined, b: GuestFrame | undefined): boolean {
-  return a?.functionIndex !== undefined && a.functionIndex === b?.functionIndex;
+  return a?.functionIndex !== undefined && a.functionIndex === b?.functionIndex && a.module === b.module;
 }
 
 /** Undefined for barecell's own wrappers, which would only repeat the names of what they wrap. */
@@ -71,39 +71,43 @@ function describe(image: Image, symbol: string | undefined, rip: bigint): GuestF
   const address = `0x${rip.toString(16)}`;
   if (symbol === undefined) return { name: "?", address };
   const bare = symbol.replace(/\.(constprop|isra|part|cold|lto_priv)(\.\d+)*|\.\d+$/g, "");
-  const imported = /^w2c_h_i(\d+)$/.exec(bare);
+  const imported = /^w2c_h(\d+)_i(\d+)$/.exec(bare);
   if (imported) {
-    const entry = image.imports[Number(imported[1])];
-    return {
-      name: entry ? `${entry.module}.${entry.name}` : bare,
-      functionIndex: Number(imported[1]),
-      address,
-    };
+    const [importer, importIndex] = [Number(imported[1]), Number(imported[2])];
+    const entry = image.imports.find(
+      (each) => each.importer === importer && each.importIndex === importIndex,
+    );
+    if (!entry) return { name: bare, address };
+    return { name: `${entry.module}.${entry.name}`, functionIndex: entry.functionIndex, address };
   }
   // Function symbols end in the function's index (see canonical-module.ts), `_0` is wasm2c's.
-  const own = /^(?:wrap_)?w2c_m_((?:.*_)?f(\d+))(?:_0)?$/.exec(bare);
+  const own = /^(?:wrap_)?w2c_m(\d+)_((?:.*_)?f(\d+))(?:_0)?$/.exec(bare);
   if (own) {
-    const functionIndex = Number(own[2]);
-    const kept = (own[1] as string).replace(/_?f\d+$/, "");
-    const name =
-      image.manifest.functionNames[functionIndex] ?? (kept === "" ? `func[${functionIndex}]` : kept);
-    return { name, functionIndex, address };
+    const kept = (own[2] as string).replace(/_?f\d+$/, "");
+    return frameOf(image, Number(own[1]), Number(own[3]), kept, address);
   }
-  const exported = /^w2c_m_e(\d+)$/.exec(bare);
+  const exported = /^w2c_m(\d+)_e(\d+)$/.exec(bare);
   if (exported) {
-    const entry = image.exports[Number(exported[1])];
-    if (entry?.functionIndex === undefined) return undefined;
-    return {
-      name: nameOf(image, entry.functionIndex, entry.name),
-      functionIndex: entry.functionIndex,
-      address,
-    };
+    const entry = image.modules[Number(exported[1])]?.exports[Number(exported[2])];
+    if (entry?.kind !== "func") return undefined;
+    return frameOf(image, Number(exported[1]), entry.functionIndex, entry.name, address);
   }
-  if (/^(call_\d+|bc_.*|wrap_.*|wasm_rt_trap|stop)$/.test(bare)) return undefined;
+  if (/^((call|get|set)_\d+_\d+|instantiate_\d+|bc_.*|wrap_.*|wasm_rt_trap|stop)$/.test(bare))
+    return undefined;
   return { name: bare, address };
 }
 
 /** @param kept what the symbol spells of the name */
-function nameOf(image: Image, functionIndex: number, kept: string): string {
-  return image.manifest.functionNames[functionIndex] ?? (kept === "" ? `func[${functionIndex}]` : kept);
+function frameOf(
+  image: Image,
+  moduleIndex: number,
+  functionIndex: number,
+  kept: string,
+  address: string,
+): GuestFrame {
+  const module = image.modules[moduleIndex];
+  const name = module?.functionNames[functionIndex] ?? (kept === "" ? `func[${functionIndex}]` : kept);
+  // Of one module there is no need to say which.
+  const which = module !== undefined && image.modules.length > 1 ? { module: module.name } : {};
+  return { name, functionIndex, ...which, address };
 }

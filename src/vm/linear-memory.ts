@@ -1,20 +1,23 @@
-/** The host's view of a VM's linear memory. Every access is checked and copied. */
+/** The host's view of a linear memory of a VM. Every access is checked and copied. */
 import { BarecellError } from "../errors.ts";
 import type { NativeVm } from "./addon.ts";
 
 export class LinearMemoryView {
   readonly #native: NativeVm;
+  readonly #index: number;
   readonly #isDisposed: () => boolean;
 
-  constructor(native: NativeVm, isDisposed: () => boolean) {
+  /** @param index which of the VM's memories; one that does not exist has no bytes */
+  constructor(native: NativeVm, index: number, isDisposed: () => boolean) {
     this.#native = native;
+    this.#index = index;
     this.#isDisposed = isDisposed;
   }
 
   /** Size now, bytes. A guest that runs may be growing it. @throws BARECELL_DISPOSED */
   get byteLength(): number {
     this.#check();
-    return this.#native.linearBytes();
+    return this.#native.linearBytes(this.#index);
   }
 
   /**
@@ -25,7 +28,7 @@ export class LinearMemoryView {
     this.#check();
     this.#checkNumber("offset", offset);
     this.#checkNumber("length", length);
-    const bytes = this.#native.readLinear(offset, length);
+    const bytes = this.#native.readLinear(this.#index, offset, length);
     if (bytes === null) throw this.#outside(offset, length);
     return bytes;
   }
@@ -37,7 +40,7 @@ export class LinearMemoryView {
     if (!(bytes instanceof Uint8Array)) {
       throw new BarecellError("BARECELL_ARGUMENT_INVALID", "bytes must be a Uint8Array");
     }
-    if (!this.#native.writeLinear(offset, bytes)) throw this.#outside(offset, bytes.length);
+    if (!this.#native.writeLinear(this.#index, offset, bytes)) throw this.#outside(offset, bytes.length);
   }
 
   #check(): void {
@@ -56,7 +59,7 @@ export class LinearMemoryView {
   #outside(offset: number, length: number): BarecellError {
     return new BarecellError(
       "BARECELL_ARGUMENT_INVALID",
-      `the range of ${length} bytes at ${offset} is not inside linear memory, which has ${this.#native.linearBytes()} bytes`,
+      `the range of ${length} bytes at ${offset} is not inside linear memory, which has ${this.#native.linearBytes(this.#index)} bytes`,
     );
   }
 }

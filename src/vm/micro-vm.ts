@@ -1,21 +1,16 @@
 /** A microVM: boots an image, calls its exports. */
-import { BarecellError, type ErrorCode } from "../errors.ts";
+import { BarecellError } from "../errors.ts";
 import { bindImports } from "../host/imports.ts";
 import { Image } from "../image/image.ts";
-import type { ImageExport, Signature } from "../image/manifest.ts";
-import { addon, fromNative, type NativeOutcome, type NativeVm, OUTCOME } from "./addon.ts";
-import { backtraceOf } from "./backtrace.ts";
-import { LinearMemoryView } from "./linear-memory.ts";
+import { addon, fromNative } from "./addon.ts";
+import { Execution, type VmState } from "./execution.ts";
+import type { LinearMemoryView } from "./linear-memory.ts";
+import { type CallResult, ModuleInstance } from "./module-instance.ts";
 import { nativeImage } from "./native-image.ts";
-import { type BootOptions, type CheckedBootOptions, checkBootOptions } from "./options.ts";
+import { type BootOptions, checkBootOptions } from "./options.ts";
+import { References } from "./references.ts";
 import { describeTimeline, type Timeline } from "./timeline.ts";
-import { describeException, describeReportedTrap } from "./trap.ts";
-import { readResults, type WasmValue, writeArguments } from "./values.ts";
-
-/** What a call returns: nothing, one value, or an array for a multi-value function. */
-export type CallResult = WasmValue | WasmValue[] | undefined;
-
-export type VmState = "ready" | "running" | "poisoned" | "disposed";
+import type { WasmValue } from "./values.ts";
 
 /** VM exits by kind. */
 export interface ExitCounts {
@@ -24,145 +19,127 @@ export interface ExitCounts {
   readonly other: number;
 }
 
-interface Target {
-  readonly index: number;
-  readonly type: Signature;
-}
-
 /**
  * One KVM VM with one vCPU and no guest operating system, running one image. Works in worker threads too; a VM belongs to the thread that
  * booted it.
  */
 export class MicroVM {
   readonly image: Image;
-  /** Linear memory, checked. */
-  readonly memory: LinearMemoryView;
-  readonly #native: NativeVm;
-  readonly #options: CheckedBootOptions;
-  #state: VmState = "ready";
-  #running: Promise<unknown> | undefined;
-  #released: Promise<void> | undefined;
+  readonly #execution: Execution;
+  readonly #modules: readonly ModuleInstance[];
+  readonly #main: ModuleInstance;
 
-  private constructor(image: Image, native: NativeVm, options: CheckedBootOptions) {
-    this.image = image;
-    this.#native = native;
-    this.#options = options;
-    this.memory = new LinearMemoryView(native, () => this.#state === "disposed");
+  private constructor(execution: Execution) {
+    this.image = execution.image;
+    this.#execution = execution;
+    const references = new References();
+    this.#modules = execution.image.modules.map(
+      (module) => new ModuleInstance(module, execution, references),
+    );
+    this.#main = this.#modules.at(-1) as ModuleInstance;
   }
 
   /**
    * Creates a VM and starts the image in it, on a thread of its own.
-   * @throws BARECELL_ARGUMENT_INVALID, BARECELL_IMPORT_DENIED, BARECELL_MEMORY_LIMIT, BARECELL_IMAGE_CPU, BARECELL_KVM_*, and what the module's
-   *   own start may raise: a trap, BARECELL_TIMEOUT, BARECELL_GUEST_EXIT
+   * @throws BARECELL_ARGUMENT_INVALID, BARECELL_IMPORT_DENIED, BARECELL_MEMORY_LIMIT, BARECELL_IMAGE_CPU, BARECELL_KVM_*, and what the modules'
+   *   own start may raise: a trap, BARECELL_LINK_FAILED, BARECELL_TIMEOUT, BARECELL_GUEST_EXIT
    */
   static async boot(image: Image, options: BootOptions = {}): Promise<MicroVM> {
-    const vm = MicroVM.#create(image, options);
+    const execution = createExecution(image, options);
     try {
-      vm.#started(await vm.#native.boot(vm.#options.timeoutMs));
-      return vm;
+      await execution.boot();
+      return new MicroVM(execution);
     } catch (error) {
-      vm.dispose();
+      execution.dispose();
       throw fromNative(error);
     }
   }
 
   /** As `boot`, on the calling thread: the lowest latency, and the event loop waits. */
   static bootSync(image: Image, options: BootOptions = {}): MicroVM {
-    const vm = MicroVM.#create(image, options);
+    const execution = createExecution(image, options);
     try {
-      vm.#started(vm.#native.bootSync(vm.#options.timeoutMs));
-      return vm;
+      execution.bootSync();
+      return new MicroVM(execution);
     } catch (error) {
-      vm.dispose();
+      execution.dispose();
       throw fromNative(error);
     }
-  }
-
-  static #create(image: Image, options: BootOptions): MicroVM {
-    if (!(image instanceof Image)) {
-      throw new BarecellError(
-        "BARECELL_ARGUMENT_INVALID",
-        "image must be an Image, as compile() or Image.load() return it",
-      );
-    }
-    const checked = checkBootOptions(image, options);
-    const imports = bindImports(
-      image,
-      checked.hasWasi ? addon().wasiSignatures() : undefined,
-      checked.unknownImports,
-    );
-    try {
-      const native = new (addon().Vm)(nativeImage(image), {
-        staged: checked.staged,
-        maxLinearBytes: checked.maxLinearBytes,
-        imports,
-        wasi: checked.wasi,
-      });
-      return new MicroVM(image, native, checked);
-    } catch (error) {
-      throw fromNative(error);
-    }
-  }
-
-  #started(outcome: true | NativeOutcome): void {
-    if (outcome !== true) throw this.#ended(outcome, "starting the module");
   }
 
   /** "poisoned": a trap or a kill left the memory as it was in the middle of a call; only `dispose()` helps. */
   get state(): VmState {
-    return this.#state;
+    return this.#execution.state;
+  }
+
+  /** Linear memory of the main module, checked. */
+  get memory(): LinearMemoryView {
+    return this.#main.memory;
+  }
+
+  /** In the order in which they are instantiated. */
+  get modules(): readonly ModuleInstance[] {
+    return this.#modules;
+  }
+
+  /** One of several modules, by its name. @throws BARECELL_ARGUMENT_INVALID if there is none of that name */
+  module(name: string): ModuleInstance {
+    const found = this.#modules.find((module) => module.name === name);
+    if (found) return found;
+    const names = this.#modules.map((module) => `'${module.name}'`).slice(0, 12);
+    throw new BarecellError(
+      "BARECELL_ARGUMENT_INVALID",
+      `the image has no module '${String(name)}'; it has ${names.join(", ")}`,
+    );
   }
 
   /**
-   * Calls an exported function on a thread of its own. Works in state "ready".
-   * @param args i32, f32 and f64 as numbers, i64 as bigint, v128 as Uint8Array of 16 bytes
+   * Instantiates a module of an image that was compiled with `instantiate: "on-demand"`: its segments are written, its start function runs. Only
+   * once, and after the modules it imports from.
+   * @throws as `call`, BARECELL_LINK_FAILED, BARECELL_NOT_INSTANTIATED
+   */
+  async instantiate(name: string): Promise<void> {
+    await this.#toInstantiate(name).instantiate();
+  }
+
+  /** As `instantiate`, on the calling thread. */
+  instantiateSync(name: string): void {
+    this.#toInstantiate(name).instantiateSync();
+  }
+
+  #toInstantiate(name: string): ModuleInstance {
+    const module = this.module(name);
+    const missing = this.#imported(this.#modules.indexOf(module)).find((other) => !other.isInstantiated);
+    if (missing === undefined) return module;
+    throw new BarecellError(
+      "BARECELL_NOT_INSTANTIATED",
+      `'${name}' imports from '${missing.name}', which is not instantiated`,
+    );
+  }
+
+  #imported(index: number): ModuleInstance[] {
+    const places = this.image.modules[index]?.importsFrom ?? [];
+    return places.flatMap((place) => this.#modules[place] ?? []);
+  }
+
+  /**
+   * Calls an exported function of the main module on a thread of its own. Works in state "ready".
+   * @param args i32, f32 and f64 as numbers, i64 as bigint, v128 as Uint8Array of 16 bytes, funcref as FunctionReference or null, externref as anything
    * @throws BARECELL_EXPORT_NOT_FOUND, BARECELL_ARGUMENT_INVALID, BARECELL_BUSY, BARECELL_POISONED, BARECELL_DISPOSED, BARECELL_TRAP_*,
    *   BARECELL_TIMEOUT, BARECELL_GUEST_EXIT, BARECELL_OUTPUT_LIMIT
    */
   async call(name: string, ...args: unknown[]): Promise<CallResult> {
-    const target = this.#target(name);
-    const slots = writeArguments(name, target.type, args);
-    this.#require("ready");
-    this.#state = "running";
-    const { params, results } = target.type;
-    const running = this.#native.call(
-      target.index,
-      slots,
-      params.length,
-      results.length,
-      this.#options.timeoutMs,
-    );
-    this.#running = running.catch(() => {});
-    try {
-      return this.#finished(name, target, slots, await running);
-    } catch (error) {
-      if (this.#isRunning()) this.#state = "poisoned";
-      throw fromNative(error);
-    } finally {
-      this.#running = undefined;
-    }
+    return this.#main.call(name, ...args);
   }
 
   /** As `call`, on the calling thread: the lowest latency, and the event loop waits. */
   callSync(name: string, ...args: unknown[]): CallResult {
-    const target = this.#target(name);
-    const slots = writeArguments(name, target.type, args);
-    this.#require("ready");
-    this.#state = "running";
-    const { params, results } = target.type;
-    try {
-      const outcome = this.#native.callSync(
-        target.index,
-        slots,
-        params.length,
-        results.length,
-        this.#options.timeoutMs,
-      );
-      return this.#finished(name, target, slots, outcome);
-    } catch (error) {
-      if (this.#isRunning()) this.#state = "poisoned";
-      throw fromNative(error);
-    }
+    return this.#main.callSync(name, ...args);
+  }
+
+  /** The value of a global that the main module exports, now. */
+  global(name: string): WasmValue {
+    return this.#main.global(name);
   }
 
   /**
@@ -172,103 +149,6 @@ export class MicroVM {
    */
   async start(): Promise<number> {
     return exitStatus(() => this.call("_start"));
-  }
-
-  #target(name: string): Target {
-    if (typeof name !== "string") {
-      throw new BarecellError("BARECELL_ARGUMENT_INVALID", "the name of an export must be a string");
-    }
-    const index = this.image.exports.findIndex((entry) => entry.name === name);
-    const found = this.image.exports[index];
-    if (found?.kind === "func" && found.type) {
-      if (
-        [...found.type.params, ...found.type.results].some(
-          (type) => type === "funcref" || type === "externref",
-        )
-      ) {
-        throw new BarecellError(
-          "BARECELL_ARGUMENT_INVALID",
-          `'${name}' takes or returns references, which cannot enter or leave a VM`,
-        );
-      }
-      return { index, type: found.type };
-    }
-    throw new BarecellError("BARECELL_EXPORT_NOT_FOUND", notFound(this.image, name, found));
-  }
-
-  #require(wanted: "ready"): void {
-    if (this.#state === wanted) return;
-    const reasons: Record<Exclude<VmState, "ready">, readonly [ErrorCode, string]> = {
-      running: ["BARECELL_BUSY", "another call of this VM is running; await it first"],
-      poisoned: [
-        "BARECELL_POISONED",
-        "the last call did not return (a trap, a kill or an exit); dispose the VM and boot a new one",
-      ],
-      disposed: ["BARECELL_DISPOSED", "the VM is disposed; boot a new one"],
-    };
-    const [code, message] = reasons[this.#state];
-    throw new BarecellError(code, message);
-  }
-
-  /** A method, so that the compiler does not take an earlier check of the field for granted. */
-  #isRunning(): boolean {
-    return this.#state === "running";
-  }
-
-  #finished(name: string, target: Target, slots: Uint8Array, outcome: true | NativeOutcome): CallResult {
-    if (!this.#isRunning())
-      throw new BarecellError("BARECELL_DISPOSED", `the VM was disposed during the call of '${name}'`);
-    if (outcome !== true) throw this.#ended(outcome, `'${name}'`);
-    this.#state = "ready";
-    const values = readResults(target.type, slots);
-    return values.length > 1 ? values : values[0];
-  }
-
-  /** The error for a run that did not come to its end, and the state it leaves. */
-  #ended(outcome: NativeOutcome, what: string): BarecellError {
-    const keep =
-      this.#options.keepAfterTrap && (outcome.kind === OUTCOME.trap || outcome.kind === OUTCOME.exception);
-    const backtrace = backtraceOf(this.image, this.#native, outcome);
-    if (this.#state !== "disposed") this.#state = keep ? "ready" : "poisoned";
-    const error = (code: ErrorCode, message: string): BarecellError =>
-      new BarecellError(code, `${what}: ${message}`, { backtrace });
-    switch (outcome.kind) {
-      case OUTCOME.trap: {
-        const trap = describeReportedTrap(outcome.code);
-        return error(trap.code, trap.message);
-      }
-      case OUTCOME.exception: {
-        const trap = describeException(outcome, this.image, this.#native);
-        return error(trap.code, trap.message);
-      }
-      case OUTCOME.syscall:
-        return error("BARECELL_TRAP_PRIVILEGED_INSTRUCTION", "the guest executed 'syscall'");
-      case OUTCOME.timeout:
-        return error(
-          "BARECELL_TIMEOUT",
-          `the guest ran longer than its timeoutMs of ${this.#options.timeoutMs}`,
-        );
-      case OUTCOME.cancelled:
-        return error("BARECELL_DISPOSED", "the VM was disposed while it ran");
-      case OUTCOME.outputLimit:
-        return error(
-          "BARECELL_OUTPUT_LIMIT",
-          `the guest wrote more than maxOutputBytes (${this.#options.wasi.maxOutputBytes}) of captured output`,
-        );
-      case OUTCOME.exit:
-        return new BarecellError(
-          "BARECELL_GUEST_EXIT",
-          `${what}: the guest exited with status ${outcome.code}`,
-          {
-            exitCode: outcome.code,
-          },
-        );
-      default:
-        return error(
-          "BARECELL_GUEST_PROTOCOL",
-          `the guest left the VM in an unknown way: ${outcome.detail || "it reported out of turn"}`,
-        );
-    }
   }
 
   /** What the guest wrote to a captured standard output since the last time. Not while a call runs, nor after `dispose()`. */
@@ -282,20 +162,20 @@ export class MicroVM {
   }
 
   #output(stream: "stdout" | "stderr"): Uint8Array<ArrayBuffer> {
-    if (this.#state === "disposed" || this.#state === "running") this.#require("ready");
-    return this.#native.takeOutput(stream);
+    this.#execution.requireIdle();
+    return this.#execution.native.takeOutput(stream);
   }
 
   /** What the boot spent its time on. Not while a call runs, nor after `dispose()`. */
   get timeline(): Timeline {
-    if (this.#state === "disposed" || this.#state === "running") this.#require("ready");
-    return describeTimeline(this.#native.timeline());
+    this.#execution.requireIdle();
+    return describeTimeline(this.#execution.native.timeline());
   }
 
   /** VM exits so far. Not while a call runs, nor after `dispose()`. */
   get exits(): ExitCounts {
-    if (this.#state === "disposed" || this.#state === "running") this.#require("ready");
-    return this.#native.exits();
+    this.#execution.requireIdle();
+    return this.#execution.native.exits();
   }
 
   /**
@@ -303,15 +183,7 @@ export class MicroVM {
    * running call holds is freed when it has stopped: `await vm[Symbol.asyncDispose]()` waits for that.
    */
   dispose(): void {
-    if (this.#released !== undefined) return;
-    this.#state = "disposed";
-    if (this.#running === undefined) {
-      this.#native.dispose();
-      this.#released = Promise.resolve();
-      return;
-    }
-    this.#native.cancel();
-    this.#released = this.#running.then(() => this.#native.dispose());
+    this.#execution.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -320,7 +192,33 @@ export class MicroVM {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.dispose();
-    await this.#released;
+    await this.#execution.released();
+  }
+}
+
+function createExecution(image: Image, options: BootOptions): Execution {
+  if (!(image instanceof Image)) {
+    throw new BarecellError(
+      "BARECELL_ARGUMENT_INVALID",
+      "image must be an Image, as compile() or Image.load() return it",
+    );
+  }
+  const checked = checkBootOptions(image, options);
+  const imports = bindImports(
+    image,
+    checked.hasWasi ? addon().wasiSignatures() : undefined,
+    checked.unknownImports,
+  );
+  try {
+    const native = new (addon().Vm)(nativeImage(image), {
+      staged: checked.staged,
+      maxLinearBytes: checked.maxLinearBytes,
+      imports,
+      wasi: checked.wasi,
+    });
+    return new Execution(image, native, checked);
+  } catch (error) {
+    throw fromNative(error);
   }
 }
 
@@ -333,11 +231,4 @@ async function exitStatus(run: () => Promise<unknown>): Promise<number> {
     if (error instanceof BarecellError && error.code === "BARECELL_GUEST_EXIT") return error.exitCode ?? 0;
     throw error;
   }
-}
-
-function notFound(image: Image, name: string, found: ImageExport | undefined): string {
-  if (found) return `the export '${name}' is a ${found.kind}, not a function`;
-  const functions = image.exports.filter((entry) => entry.kind === "func").map((entry) => entry.name);
-  const shown = functions.slice(0, 12).join(", ") + (functions.length > 12 ? ", …" : "");
-  return `'${image.manifest.module.name}' exports no function '${name}'; it exports: ${shown === "" ? "none" : shown}`;
 }

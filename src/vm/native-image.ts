@@ -1,5 +1,5 @@
 /** Hands an image to the addon, once, however many VMs it boots. */
-import { BC_IMAGE_BASE } from "../abi.ts";
+import { BC_IMAGE_BASE, BC_LINEAR_MAX_BYTES } from "../abi.ts";
 import type { Image } from "../image/image.ts";
 import { addon, type NativeImage } from "./addon.ts";
 import { checkProcessor } from "./cpu.ts";
@@ -11,7 +11,8 @@ export function nativeImage(image: Image): NativeImage {
   const known = handles.get(image);
   if (known) return known;
   checkProcessor(image.manifest.targetCpu);
-  const { header, linearGpa, linearBytes } = image.layout;
+  const { header, memories } = image.layout;
+  const { manifest } = image;
   const segments = [...image.layout.segments].sort((a, b) => a.physical - b.physical);
   const own = segments.filter((segment) => segment.purpose !== "linear memory");
   const handle = new (addon().Image)({
@@ -21,6 +22,7 @@ export function nativeImage(image: Image): NativeImage {
       fileOffset: segment.fileOffset,
       fileBytes: segment.fileBytes,
       memoryBytes: segment.memoryBytes,
+      memory: segment.memory ?? null,
     })),
     bootEntry: header.bootEntry,
     callEntry: header.callEntry,
@@ -34,10 +36,13 @@ export function nativeImage(image: Image): NativeImage {
     tssLimit: header.tssLimit,
     stackBytes: header.stackBytes,
     stackGpa: own.find((segment) => segment.purpose === "stack")?.physical ?? 0,
-    linearGpa,
-    linearBytes,
+    memories: manifest.memories.map((memory, i) => ({
+      gpa: memories[i]?.physical ?? 0,
+      initialBytes: memory.minBytes,
+      maxBytes: memory.maxBytes ?? BC_LINEAR_MAX_BYTES,
+    })),
     imageEndGpa: Math.max(...own.map((segment) => segment.physical + segment.memoryBytes)),
-    importCount: image.imports.length,
+    importMemories: manifest.imports.map(({ importer }) => manifest.modules[importer]?.memory ?? null),
     needsAvx: image.manifest.targetCpu === "x86-64-v3",
   });
   handles.set(image, handle);

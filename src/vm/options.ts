@@ -1,5 +1,5 @@
 /** Options of `MicroVM.boot()`, checked and completed. */
-import { BC_LINEAR_MAX_BYTES, BC_WASM_PAGE_SIZE } from "../abi.ts";
+import { BC_LINEAR_MAX_BYTES, BC_MEMORIES_MAX, BC_WASM_PAGE_SIZE } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 import type { UnknownImports } from "../host/imports.ts";
 import type { Image } from "../image/image.ts";
@@ -26,7 +26,7 @@ export interface WasiOptions {
 export interface BootOptions {
   /** "staged" walks from real mode up; "direct" starts in ring 3 with registers set by the host. Default "staged". */
   readonly boot?: "staged" | "direct";
-  /** How far linear memory may grow, bytes; rounded down to whole pages of 64 KiB. Default 256 MiB. */
+  /** How far linear memory may grow, bytes, all memories of the VM together; rounded down to whole pages of 64 KiB. Default 256 MiB. */
   readonly maxMemoryBytes?: number;
   /** Time for starting, and for each call, milliseconds; Infinity for none. Default 10,000. */
   readonly timeoutMs?: number;
@@ -51,6 +51,8 @@ export interface CheckedBootOptions {
   readonly keepAfterTrap: boolean;
 }
 
+/** All the memories that an image can have, each of 4 GiB. */
+const MAX_MEMORY_BYTES = BC_MEMORIES_MAX * BC_LINEAR_MAX_BYTES;
 const DEFAULT_MEMORY_BYTES = 256 * 2 ** 20;
 const DEFAULT_OUTPUT_BYTES = 64 * 2 ** 20;
 export const DEFAULT_TIMEOUT_MS = 10_000;
@@ -108,18 +110,19 @@ export function checkTimeout(value: number): number {
   throw invalid(`timeoutMs must be a positive number of milliseconds, or Infinity, not ${String(value)}`);
 }
 
+/** For all linear memories together. Each stops at its own maximum besides. */
 function memoryLimit(image: Image, wanted: number | undefined): number {
-  const limit = wholeNumber("maxMemoryBytes", wanted ?? DEFAULT_MEMORY_BYTES, 0, BC_LINEAR_MAX_BYTES);
-  const memory = image.manifest.memory;
-  if (memory === null) return 0;
-  if (memory.minBytes > limit) {
+  const limit = wholeNumber("maxMemoryBytes", wanted ?? DEFAULT_MEMORY_BYTES, 0, MAX_MEMORY_BYTES);
+  const { memories } = image.manifest;
+  const minBytes = memories.reduce((sum, memory) => sum + memory.minBytes, 0);
+  const maxBytes = memories.reduce((sum, memory) => sum + (memory.maxBytes ?? BC_LINEAR_MAX_BYTES), 0);
+  if (minBytes > limit) {
     throw new BarecellError(
       "BARECELL_MEMORY_LIMIT",
-      `the module starts with ${memory.minBytes} bytes of linear memory (${memory.minBytes / BC_WASM_PAGE_SIZE} pages), and the limit is ${limit}; raise maxMemoryBytes (--max-memory)`,
+      `the module starts with ${minBytes} bytes of linear memory (${minBytes / BC_WASM_PAGE_SIZE} pages), and the limit is ${limit}; raise maxMemoryBytes (--max-memory)`,
     );
   }
-  const whole = Math.floor(limit / BC_WASM_PAGE_SIZE) * BC_WASM_PAGE_SIZE;
-  return Math.min(whole, memory.maxBytes ?? BC_LINEAR_MAX_BYTES);
+  return Math.min(Math.floor(limit / BC_WASM_PAGE_SIZE) * BC_WASM_PAGE_SIZE, maxBytes);
 }
 
 function strings(name: string, values: readonly string[]): readonly string[] {

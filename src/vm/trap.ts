@@ -1,7 +1,6 @@
 /** From how a run of the vCPU ended to the error that says so. */
 import {
   BC_IMAGE_BASE,
-  BC_LINEAR_REACH_END,
   BC_PORT_IMPORT_BASE,
   BC_STACK_HOLE_BASE,
   BC_STACK_TOP,
@@ -14,10 +13,12 @@ import {
   BC_TRAP_OUT_OF_BOUNDS_TABLE,
   BC_TRAP_STACK_EXHAUSTED,
   BC_TRAP_UNINITIALIZED_ELEMENT,
+  BC_TRAP_UNLINKABLE,
   BC_TRAP_UNREACHABLE,
 } from "../abi.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { Image } from "../image/image.ts";
+import { linearIndexAt, linearVirtual } from "../image/layout.ts";
 import type { NativeOutcome, NativeVm } from "./addon.ts";
 import { decodeFaulting } from "./instruction.ts";
 
@@ -54,6 +55,10 @@ const REPORTED: Readonly<Record<number, TrapDescription>> = {
     message: "indirect call to an uninitialized table element",
   },
   [BC_TRAP_STACK_EXHAUSTED]: { code: "BARECELL_TRAP_STACK_EXHAUSTED", message: "call stack exhausted" },
+  [BC_TRAP_UNLINKABLE]: {
+    code: "BARECELL_LINK_FAILED",
+    message: "an imported memory or table is smaller now than the module asks for",
+  },
   [BC_TRAP_BAD_REQUEST]: { code: "BARECELL_INTERNAL", message: "the guest runtime did not know the call" },
 };
 
@@ -139,10 +144,13 @@ function describePageFault(outcome: NativeOutcome, image: Image): TrapDescriptio
         ? "write"
         : "read";
   const present = (outcome.errorCode & FAULT_PRESENT) !== 0n;
-  if (address < BigInt(BC_LINEAR_REACH_END) && !present && access !== "execute") {
+  const memory = linearIndexAt(Number(address));
+  if (memory !== undefined && memory < linearMemories(image) && !present && access !== "execute") {
+    const place = address - BigInt(linearVirtual(memory));
+    const which = memory === 0 ? "" : ` of memory ${memory}`;
     return {
       code: "BARECELL_TRAP_OUT_OF_BOUNDS_MEMORY",
-      message: `out of bounds memory access (${access} at address ${address})`,
+      message: `out of bounds memory access (${access} at address ${place}${which})`,
     };
   }
   if (
@@ -158,6 +166,9 @@ function describePageFault(outcome: NativeOutcome, image: Image): TrapDescriptio
     message: `the guest may not ${access} ${present ? "the page at" : "address"} ${hex(address)}`,
   };
 }
+
+/** Memory 0 counts even where there is none: its addresses mean nothing else. */
+const linearMemories = (image: Image): number => Math.max(1, image.manifest.memories.length);
 
 /** #GP has one vector for many causes; the instruction tells them apart. */
 function describeProtectionFault(

@@ -2,9 +2,13 @@
 import { BC_SLOT_BYTES } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 import type { Signature, ValueType } from "../image/manifest.ts";
+import type { FunctionReference, References } from "./references.ts";
 
-/** i32, f32 and f64 are numbers, i64 is a bigint, v128 a Uint8Array of 16 bytes. */
-export type WasmValue = number | bigint | Uint8Array;
+/**
+ * i32, f32 and f64 are numbers, i64 is a bigint, v128 a Uint8Array of 16 bytes, a funcref a FunctionReference or null. An externref is whatever JavaScript
+ * value was passed in, which no type can say: a result of that type needs a cast.
+ */
+export type WasmValue = number | bigint | Uint8Array | FunctionReference | null;
 
 const INT32_MIN = -(2 ** 31);
 const UINT32_MAX = 2 ** 32 - 1;
@@ -15,7 +19,12 @@ const UINT64_MAX = 2n ** 64n - 1n;
  * Checks arguments against a function's type and writes them into slots.
  * @throws BARECELL_ARGUMENT_INVALID naming the argument
  */
-export function writeArguments(name: string, type: Signature, args: readonly unknown[]): Uint8Array {
+export function writeArguments(
+  name: string,
+  type: Signature,
+  args: readonly unknown[],
+  references: References,
+): Uint8Array {
   if (args.length !== type.params.length) {
     throw new BarecellError(
       "BARECELL_ARGUMENT_INVALID",
@@ -25,14 +34,22 @@ export function writeArguments(name: string, type: Signature, args: readonly unk
   const slots = new Uint8Array(Math.max(type.params.length, type.results.length) * BC_SLOT_BYTES);
   const view = new DataView(slots.buffer);
   type.params.forEach((param, i) => {
-    writeValue(view, i * BC_SLOT_BYTES, param, args[i], `argument ${i + 1} of '${name}'`);
+    writeValue(view, i * BC_SLOT_BYTES, param, args[i], references, `argument ${i + 1} of '${name}'`);
   });
   return slots;
 }
 
 const count = (n: number): string => (n === 1 ? "1 argument" : `${n} arguments`);
 
-function writeValue(view: DataView, at: number, type: ValueType, value: unknown, what: string): void {
+/** @param what the value is, for messages */
+export function writeValue(
+  view: DataView,
+  at: number,
+  type: ValueType,
+  value: unknown,
+  references: References,
+  what: string,
+): void {
   switch (type) {
     case "i32":
       if (typeof value !== "number" || !Number.isInteger(value) || value < INT32_MIN || value > UINT32_MAX) {
@@ -60,8 +77,15 @@ function writeValue(view: DataView, at: number, type: ValueType, value: unknown,
       }
       new Uint8Array(view.buffer, at, BC_SLOT_BYTES).set(value);
       return;
-    default:
-      throw wrong(what, `a value that JavaScript cannot make (${type})`, value);
+    case "externref":
+      view.setBigUint64(at, references.externToGuest(value), true);
+      return;
+    case "funcref": {
+      const number = references.functionToGuest(value);
+      if (number === undefined) throw wrong(what, "null or a FunctionReference of this VM (funcref)", value);
+      view.setBigUint64(at, number, true);
+      return;
+    }
   }
 }
 
@@ -76,24 +100,31 @@ function spell(value: unknown): string {
   return `${typeof value} ${typeof value === "string" ? `'${value}'` : String(value)}`;
 }
 
-/** Results out of slots; i32 is signed, as in JavaScript's own WebAssembly interface. */
-export function readResults(type: Signature, slots: Uint8Array): WasmValue[] {
+/**
+ * Results out of slots; i32 is signed, as in JavaScript's own WebAssembly interface.
+ * @throws BARECELL_GUEST_PROTOCOL for a reference that the guest made up
+ */
+export function readResults(type: Signature, slots: Uint8Array, references: References): WasmValue[] {
+  return type.results.map((result, i) => readValue(slots, i * BC_SLOT_BYTES, result, references));
+}
+
+export function readValue(slots: Uint8Array, at: number, type: ValueType, references: References): WasmValue {
   const view = new DataView(slots.buffer, slots.byteOffset, slots.byteLength);
-  return type.results.map((result, i) => {
-    const at = i * BC_SLOT_BYTES;
-    switch (result) {
-      case "i32":
-        return view.getInt32(at, true);
-      case "i64":
-        return view.getBigInt64(at, true);
-      case "f32":
-        return view.getFloat32(at, true);
-      case "f64":
-        return view.getFloat64(at, true);
-      case "v128":
-        return slots.slice(at, at + BC_SLOT_BYTES);
-      default:
-        throw new BarecellError("BARECELL_INTERNAL", `a result of type ${result} cannot leave the VM`);
-    }
-  });
+  switch (type) {
+    case "i32":
+      return view.getInt32(at, true);
+    case "i64":
+      return view.getBigInt64(at, true);
+    case "f32":
+      return view.getFloat32(at, true);
+    case "f64":
+      return view.getFloat64(at, true);
+    case "v128":
+      return slots.slice(at, at + BC_SLOT_BYTES);
+    case "funcref":
+      return references.functionFromGuest(view.getBigUint64(at, true));
+    case "externref":
+      // Any value at all; see WasmValue.
+      return references.externFromGuest(view.getBigUint64(at, true)) as WasmValue;
+  }
 }

@@ -64,8 +64,8 @@ describe("tools", () => {
   });
   it("objdump disassembles by function name", () => {
     const code = run("objdump", "-d", path);
-    expect(code).toMatch(/<w2c_m_[\w.]*fibonacci[\w.]*>:/);
-    expect(code).toMatch(/call .*<w2c_m_/);
+    expect(code).toMatch(/<w2c_m0_[\w.]*fibonacci[\w.]*>:/);
+    expect(code).toMatch(/call .*<w2c_m0_/);
     expect(code).toContain("<bc_boot64>:");
   });
   it("nm lists the functions", () => {

@@ -81,7 +81,7 @@ export class RawHost {
     this.image = image;
     const symbol = image.elf
       .symbols()
-      .find((entry) => /^w2c_m_victim_f\d+/.test(entry.name) && entry.size > 1024);
+      .find((entry) => /^w2c_m0_victim_f\d+/.test(entry.name) && entry.size > 1024);
     const home =
       symbol &&
       image.layout.segments.find(

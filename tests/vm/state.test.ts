@@ -163,7 +163,7 @@ describe("boot options", () => {
     [{ boot: 1 }],
     [{ maxMemoryBytes: -1 }],
     [{ maxMemoryBytes: 1.5 }],
-    [{ maxMemoryBytes: 2 ** 32 + 1 }],
+    [{ maxMemoryBytes: 100 * 2 ** 32 + 1 }],
     [{ maxMemoryBytes: "1" }],
     [{ timeoutMs: 0 }],
     [{ timeoutMs: -1 }],

@@ -1,0 +1,205 @@
+/** One of the modules that run in a VM: its exported functions, globals and memory. */
+import { BC_SLOT_BYTES } from "../abi.ts";
+import { BarecellError } from "../errors.ts";
+import type { ImageExport, ImageModule, Signature } from "../image/manifest.ts";
+import type { EntryRun, Execution } from "./execution.ts";
+import { LinearMemoryView } from "./linear-memory.ts";
+import type { References } from "./references.ts";
+import { readResults, readValue, type WasmValue, writeArguments, writeValue } from "./values.ts";
+
+/** What a call returns: nothing, one value, or an array for a multi-value function. */
+export type CallResult = WasmValue | WasmValue[] | undefined;
+
+type FunctionExport = Extract<ImageExport, { kind: "func" }>;
+type GlobalExport = Extract<ImageExport, { kind: "global" }>;
+
+/** A memory that no VM has: a view of it has no bytes. */
+const NO_MEMORY = 0xffff_ffff;
+
+export class ModuleInstance {
+  readonly name: string;
+  /** The module's linear memory 0, checked; of no bytes if it has none. */
+  readonly memory: LinearMemoryView;
+  readonly #module: ImageModule;
+  readonly #execution: Execution;
+  readonly #references: References;
+  #instantiation: "none" | "failed" | "done";
+
+  /** Made by a VM only. */
+  constructor(module: ImageModule, execution: Execution, references: References) {
+    this.name = module.name;
+    this.#module = module;
+    this.#execution = execution;
+    this.#references = references;
+    this.#instantiation = module.instantiateEntry === null ? "done" : "none";
+    this.memory = new LinearMemoryView(
+      execution.native,
+      module.memory ?? NO_MEMORY,
+      () => execution.state === "disposed",
+    );
+  }
+
+  /** Whether its exports can be used. */
+  get isInstantiated(): boolean {
+    return this.#instantiation === "done";
+  }
+
+  get exports(): readonly ImageExport[] {
+    return this.#module.exports;
+  }
+
+  /** As `MicroVM.call`, of this module's functions. */
+  async call(name: string, ...args: unknown[]): Promise<CallResult> {
+    const target = this.#function(name);
+    const run = this.#callOf(target, args);
+    await this.#execution.run(run);
+    return this.#result(target.type, run.slots);
+  }
+
+  /** As `MicroVM.callSync`, of this module's functions. */
+  callSync(name: string, ...args: unknown[]): CallResult {
+    const target = this.#function(name);
+    const run = this.#callOf(target, args);
+    this.#execution.runSync(run);
+    return this.#result(target.type, run.slots);
+  }
+
+  /**
+   * Calls a function with arguments and results as bytes, 16 for each value, little-endian: what JavaScript's numbers do not keep, the bits of a NaN above
+   * all. References are numbers here: 0 is null; of an externref any 64 bits are given back as they were, of a funcref only those that a call returned.
+   * @throws as `call`
+   */
+  async callRaw(name: string, args: Uint8Array): Promise<Uint8Array> {
+    const { type, run } = this.#rawCall(name, args);
+    await this.#execution.run(run);
+    return run.slots.slice(0, type.results.length * BC_SLOT_BYTES);
+  }
+
+  /** As `callRaw`, on the calling thread. */
+  callRawSync(name: string, args: Uint8Array): Uint8Array {
+    const { type, run } = this.#rawCall(name, args);
+    this.#execution.runSync(run);
+    return run.slots.slice(0, type.results.length * BC_SLOT_BYTES);
+  }
+
+  /**
+   * The value of an exported global, now.
+   * @throws BARECELL_EXPORT_NOT_FOUND, BARECELL_NOT_INSTANTIATED, and what the VM's state forbids
+   */
+  global(name: string): WasmValue {
+    return readValue(this.globalRaw(name), 0, this.#global(name).type, this.#references);
+  }
+
+  /** As `global`, as 16 bytes; see `callRaw`. */
+  globalRaw(name: string): Uint8Array {
+    const slots = new Uint8Array(BC_SLOT_BYTES);
+    const entry = this.#global(name).getEntry;
+    this.#execution.runSync({ what: `global '${name}'`, entry, slots, argumentCount: 0, resultCount: 1 });
+    return slots;
+  }
+
+  /** Sets an exported mutable global. @throws as `global`; BARECELL_ARGUMENT_INVALID for a constant or a value of another type */
+  setGlobal(name: string, value: unknown): void {
+    const { type, setEntry } = this.#global(name);
+    if (setEntry === null) {
+      throw new BarecellError("BARECELL_ARGUMENT_INVALID", `the global '${name}' is a constant`);
+    }
+    const slots = new Uint8Array(BC_SLOT_BYTES);
+    writeValue(new DataView(slots.buffer), 0, type, value, this.#references, `the value of '${name}'`);
+    this.#execution.runSync({
+      what: `global '${name}'`,
+      entry: setEntry,
+      slots,
+      argumentCount: 1,
+      resultCount: 0,
+    });
+  }
+
+  /** For `MicroVM.instantiate`. @throws BARECELL_NOT_INSTANTIATED if it was tried before */
+  async instantiate(): Promise<void> {
+    const run = this.#instantiationRun();
+    await this.#execution.run(run);
+    this.#instantiation = "done";
+  }
+
+  /** As `instantiate`, on the calling thread. */
+  instantiateSync(): void {
+    const run = this.#instantiationRun();
+    this.#execution.runSync(run);
+    this.#instantiation = "done";
+  }
+
+  #instantiationRun(): EntryRun {
+    const entry = this.#module.instantiateEntry;
+    if (entry === null || this.#instantiation !== "none") {
+      const why = entry === null ? "is instantiated at boot" : "was instantiated before";
+      throw new BarecellError("BARECELL_NOT_INSTANTIATED", `the module '${this.name}' ${why}`);
+    }
+    this.#execution.requireReady();
+    // Half an instance is no instance: what fails in the middle is not tried again.
+    this.#instantiation = "failed";
+    const slots = new Uint8Array(BC_SLOT_BYTES);
+    return { what: `instantiating '${this.name}'`, entry, slots, argumentCount: 0, resultCount: 0 };
+  }
+
+  #callOf(target: FunctionExport, args: readonly unknown[]): EntryRun {
+    const { name, type, entry } = target;
+    return {
+      what: `'${name}'`,
+      entry,
+      slots: writeArguments(name, type, args, this.#references),
+      argumentCount: type.params.length,
+      resultCount: type.results.length,
+    };
+  }
+
+  #rawCall(name: string, args: Uint8Array): { type: Signature; run: EntryRun } {
+    const { type, entry } = this.#function(name);
+    const argumentCount = type.params.length;
+    if (!(args instanceof Uint8Array) || args.length !== argumentCount * BC_SLOT_BYTES) {
+      throw new BarecellError(
+        "BARECELL_ARGUMENT_INVALID",
+        `the arguments of '${name}' must be a Uint8Array of ${argumentCount * BC_SLOT_BYTES} bytes`,
+      );
+    }
+    const resultCount = type.results.length;
+    const slots = new Uint8Array(Math.max(argumentCount, resultCount) * BC_SLOT_BYTES);
+    slots.set(args);
+    return { type, run: { what: `'${name}'`, entry, slots, argumentCount, resultCount } };
+  }
+
+  #result(type: Signature, slots: Uint8Array): CallResult {
+    const values = readResults(type, slots, this.#references);
+    return values.length > 1 ? values : values[0];
+  }
+
+  #function(name: string): FunctionExport {
+    const found = this.#find(name);
+    if (found?.kind === "func") return found;
+    throw new BarecellError("BARECELL_EXPORT_NOT_FOUND", this.#notFound(name, "func", "function", found));
+  }
+
+  #global(name: string): GlobalExport {
+    const found = this.#find(name);
+    if (found?.kind === "global") return found;
+    throw new BarecellError("BARECELL_EXPORT_NOT_FOUND", this.#notFound(name, "global", "global", found));
+  }
+
+  #find(name: string): ImageExport | undefined {
+    if (typeof name !== "string") {
+      throw new BarecellError("BARECELL_ARGUMENT_INVALID", "the name of an export must be a string");
+    }
+    if (this.#instantiation !== "done") {
+      const why = this.#instantiation === "none" ? "is not instantiated yet" : "failed to instantiate";
+      throw new BarecellError("BARECELL_NOT_INSTANTIATED", `the module '${this.name}' ${why}`);
+    }
+    return this.#module.exports.find((entry) => entry.name === name);
+  }
+
+  #notFound(name: string, kind: ImageExport["kind"], word: string, found: ImageExport | undefined): string {
+    if (found) return `the export '${name}' is a ${found.kind}, not a ${word}`;
+    const names = this.#module.exports.filter((entry) => entry.kind === kind).map((entry) => entry.name);
+    const shown = names.slice(0, 12).join(", ") + (names.length > 12 ? ", …" : "");
+    return `'${this.name}' exports no ${word} '${name}'; it exports: ${shown === "" ? "none" : shown}`;
+  }
+}
