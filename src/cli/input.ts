@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import { compile } from "../compiler/compile.ts";
 import type { CompileOptions, CompileStep } from "../compiler/options.ts";
 import { readModuleOrImage } from "../compiler/source.ts";
+import type { ModuleSource } from "../compiler/sources.ts";
 import { Image } from "../image/image.ts";
 import { showProgress } from "./progress.ts";
 import { usageError } from "./report.ts";
@@ -39,12 +40,35 @@ export async function obtainImage(
     refuseCompileOptions(options);
     image = Image.fromBytes(bytes);
   } else {
-    image = await compileShown(bytes, compileOptionsOf(path, options, more.name), () => {
+    const compileOptions = compileOptionsOf(path, options, more.name);
+    image = await compileShown(bytes, compileOptions.name ?? "module", compileOptions, () => {
       isCached = true;
     });
   }
   return { image, kind, isCached, compileUs: (performance.now() - started) * 1000 };
 }
+
+/**
+ * Compiles several modules to one image.
+ * @param words `file.wasm` or `name=file.wasm`
+ */
+export async function linkImage(words: readonly string[], options: SharedOptions): Promise<ObtainedImage> {
+  const started = performance.now();
+  const modules = words.map((word): ModuleSource => {
+    const [, name, file] = /^([^/=]*)=(.*)$/s.exec(word) ?? [];
+    if (name === undefined || file === undefined) return { name: moduleNameOf(word), source: word };
+    if (name === "" || file === "") throw usageError(`'${word}' is not name=file.wasm`);
+    return { name, source: file };
+  });
+  let isCached = false;
+  const { name: main, ...compileOptions } = compileOptionsOf(words.at(-1) ?? "", options, undefined);
+  const image = await compileShown(modules, `${main} (${modules.length} modules)`, compileOptions, () => {
+    isCached = true;
+  });
+  return { image, kind: "module", isCached, compileUs: (performance.now() - started) * 1000 };
+}
+
+const moduleNameOf = (path: string): string => basename(path).replace(/\.wasm$/, "");
 
 /** An option that would have no effect is a mistake of whoever gave it. */
 function refuseCompileOptions(options: SharedOptions): void {
@@ -56,7 +80,7 @@ function refuseCompileOptions(options: SharedOptions): void {
 
 function compileOptionsOf(path: string, options: SharedOptions, name: string | undefined): CompileOptions {
   return {
-    name: name ?? basename(path).replace(/\.wasm$/, ""),
+    name: name ?? moduleNameOf(path),
     maxModuleBytes: MAX_MODULE_BYTES,
     ...(options.targetCpu === undefined ? {} : { targetCpu: options.targetCpu }),
     ...(options.stackSize === undefined ? {} : { stackBytes: options.stackSize }),
@@ -70,11 +94,12 @@ const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
 /** Compiles with progress on a terminal. A signal ends the process in order: compiler stopped, temporary files removed. */
 async function compileShown(
-  bytes: Uint8Array,
+  source: Uint8Array | readonly ModuleSource[],
+  what: string,
   options: CompileOptions,
   onCached: () => void,
 ): Promise<Image> {
-  const progress = showProgress(`compiling ${options.name ?? "module"}`);
+  const progress = showProgress(`compiling ${what}`);
   const removers = Object.entries(SIGNALS).map(([signal, status]) => {
     const end = (): void => {
       progress.end();
@@ -84,7 +109,7 @@ async function compileShown(
     return () => process.removeListener(signal, end);
   });
   try {
-    return await compile(bytes, {
+    return await compile(source, {
       ...options,
       onProgress(step: CompileStep) {
         if (step === "cached") onCached();

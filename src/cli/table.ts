@@ -143,27 +143,34 @@ export const commands = {
     ],
   },
   compile: {
-    summary: "compile a module to an image",
+    summary: "compile a module, or several together, to an image",
     description: [
       "Compiles a WebAssembly module to an image, an ELF file that `run` boots without a compiler, and that readelf, objdump and gdb read.",
+      "Several modules are linked into one image and instantiated in the order given: each can import functions, memories, tables and globals from those before it, by their names. A module's name is that of its file, or what stands before a `=` (`env=runtime.wasm`; a file whose own name has a `=` is written as a path, `./a=b.wasm`). The last one is the main module: its exports are the image's.",
     ],
-    operands: [{ name: "module", description: "a .wasm module" }],
+    operands: [
+      { name: "modules", description: "a .wasm module, or name=file.wasm; one or more", rest: true },
+    ],
     options: {
       output: valued("-o, --output <image>", "where to write the image", text, {
-        standard: "the module's path, ending in .cell",
+        standard: "the (last) module's path, ending in .cell",
       }),
-      name: valued("--name <name>", "the module's name in messages", text, { standard: "the file's name" }),
+      name: valued("--name <name>", "the name of a single module in messages", text, {
+        standard: "the file's name",
+      }),
       ...compileOptions,
       json,
     },
     examples: [
       ["barecell compile app.wasm", "writes app.cell"],
       ["barecell compile app.wasm -o build/app.cell --target-cpu x86-64-v3", "for processors with AVX2"],
+      ["barecell compile env=runtime.wasm app.wasm", "app.wasm imports from `env`; writes app.cell"],
     ],
     json: [
       ["ok", "true if the image was written"],
       ["image", "its path"],
-      ["name", "the module's name"],
+      ["name", "the (main) module's name"],
+      ["modules", "the names of all modules, in order"],
       ["digest", "SHA-256 of the image"],
       ["sizeBytes", "its size"],
       ["cached", "whether the cache already had it"],
@@ -184,13 +191,21 @@ export const commands = {
     ],
     json: [
       ["ok", "true"],
-      ["name, module", "the module's name; its `digest` and `sizeBytes`"],
+      ["name, module", "the (main) module's name; its `digest` and `sizeBytes`"],
+      [
+        "modules",
+        "all modules in order: `name`, `digest`, `sizeBytes`, `memory` (place in `memories`, or null), `hasStart`, `exports`",
+      ],
       ["abiVersion, targetCpu, producer", "what the image is for, and what made it"],
       ["digest, sizeBytes", "of the image"],
-      ["exports", "`name`, `kind`, and `type` of functions"],
-      ["imports", "`module`, `name`, `type`, `port` (hexadecimal)"],
+      [
+        "exports",
+        "of the main module: `name`, `kind`; `type` of functions and globals; `mutable` of globals; `memory` of memories",
+      ],
+      ["imports", "`module`, `name`, `type`, `importer` (a module's name), `port` (hexadecimal)"],
       ["hasStart", "whether the module has a start function"],
-      ["memory", "`minBytes`, `maxBytes` of linear memory; null if there is none"],
+      ["memory", "`minBytes`, `maxBytes` of the main module's linear memory; null if it has none"],
+      ["memories", "all linear memories of the image"],
       ["tables", "`element`, `min`, `capacity`"],
       ["stackBytes", "the guest's stack"],
       [

@@ -1,7 +1,7 @@
 /** No name of the tenant's reaches the C compiler, and every symbol leads back to its function. */
 import { describe, expect, it } from "vitest";
 import wabtInit from "wabt";
-import { canonicalModule, importModule, symbolName } from \"../../src/compiler/canonical-module.ts\";
+import { canonicalModule, importModule, symbolName } from "../../src/compiler/canonical-module.ts";
 
 import { readModule } from "../../src/compiler/wasm-reader.ts";
 

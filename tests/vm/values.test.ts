@@ -35,7 +35,7 @@ const image = await imageOf(
         return `(i64.mul (i64.const ${i + 1}) ${wide}) i64.add`;
       }).join("\n")})
     (func (export "many_results") (result ${"i32 ".repeat(40)}) ${Array.from({ length: 40 }, (_, i) => `(i32.const ${i * i})`).join(" ")})
-    (func (export "takes_ref") (param externref))
+    (func (export "takes_ref") (param funcref))
     (func (export "gives_ref") (result funcref) (ref.null func))
     (memory (export "the memory") 1) (global (export "the global") i32 (i32.const 1)) (table (export "the table") 1 funcref)
     (func (export "") (result i32) (i32.const 5))
