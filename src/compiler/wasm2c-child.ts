@@ -8,6 +8,7 @@
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 import { compileFunction } from "node:vm";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
@@ -29,12 +30,12 @@ type Instantiated = (instance: WebAssembly.Instance) => void;
 
 const toolRequire = createRequire(import.meta.url);
 const script = toolRequire.resolve("wabt/bin/wasm2c");
-const source = readFileSync(script, "utf8").replace(/^#!.*\n/, "");
 
 /** What the main thread gives to a worker. */
 interface WorkerInput {
+  /** The tool's script, without the binary that stands in it. */
+  readonly source: string;
   readonly binary: WebAssembly.Module;
-  readonly job: number;
 }
 
 let memory: WebAssembly.Memory | undefined;
@@ -60,30 +61,38 @@ const Module = {
 };
 
 /** The WebAssembly binary stands in the script as a string whose characters are the bytes, inverted and moved out of the way. */
-function extractBinary(text: string): Uint8Array<ArrayBuffer> {
+function splitScript(text: string): WorkerInput {
   const decoder = /function binaryDecode\((\w+)\)\{.*?return \w+\}/s.exec(text);
   const call = /binaryDecode\((["'])/.exec(text.slice((decoder?.index ?? 0) + (decoder?.[0].length ?? 0)));
   if (decoder === null || call === null) {
     throw new Error("this version of the npm package wabt is not the one barecell knows (1.0.39)");
   }
-  const start = decoder.index + decoder[0].length + call.index + "binaryDecode".length;
+  const start = decoder.index + decoder[0].length + call.index + "binaryDecode(".length;
   const quote = call[1] as string;
-  let end = start + 2;
+  let end = start + 1;
   while (text[end] !== quote) end += text[end] === "\\" ? 2 : 1;
-  const decode = compileFunction(`${decoder[0]}; return binaryDecode${text.slice(start, end + 2)}`);
-  return decode() as Uint8Array<ArrayBuffer>;
+  end++;
+  const decode = compileFunction(`${decoder[0]}; return binaryDecode(${text.slice(start, end)})`);
+  return {
+    source: `${text.slice(0, start)}""${text.slice(end)}`,
+    binary: new WebAssembly.Module(decode() as Uint8Array<ArrayBuffer>),
+  };
 }
 
 async function runJobs(): Promise<void> {
-  // The script decodes its own binary; once is enough for all modules.
-  const binary = new WebAssembly.Module(extractBinary(source));
-  for (const [job, argv] of jobsOf(process.argv.slice(2)).entries()) {
-    const status = await runInWorker(argv, { binary, job });
-    if (status === 0) continue;
-    process.stderr.write(`\n--next ${job}\n`);
-    process.exitCode = status;
-    return;
-  }
+  // The script decodes and compiles its own binary; once is enough for all modules.
+  const input = splitScript(readFileSync(script, "utf8").replace(/^#!.*\n/, ""));
+  const waiting = [...jobsOf(process.argv.slice(2)).entries()];
+  const work = async (): Promise<void> => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      const [job, argv] = next;
+      const status = await runInWorker(argv, input);
+      if (status === 0) continue;
+      process.stderr.write(`\n--next ${job}\n`);
+      process.exit(status);
+    }
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, work));
 }
 
 function jobsOf(argv: readonly string[]): string[][] {
@@ -123,6 +132,7 @@ function runTool(): void {
       process.exitCode = 70;
     }
   });
+  const { source } = workerData as WorkerInput;
   const run = compileFunction(source, ["Module", "require", "module", "exports", "__filename", "__dirname"], {
     filename: script,
   });
