@@ -84,6 +84,61 @@ const CHANGES: readonly Change[] = [
   },
 ];
 
+/**
+ * An access that traps does so in the middle of the program, and what was written before it must be there, and nothing of what comes after. To the
+ * C compiler it is plain memory: without these words it merges a store that fits with the next one that does not, drops one that a later store overwrites, or
+ * moves one across a load.
+ */
+const KEEP_ORDER = '__asm__ volatile("" ::: "memory");';
+
+const PRECISE: readonly Change[] = [
+  {
+    why: "a store stays between what is before and after it",
+    from: `    t1 wrapped = (t1)value;                                            \\
+    wasm_rt_memcpy(MEM_ADDR_MEMOP(mem, addr, sizeof(t1)), &wrapped,    \\
+                   sizeof(t1));                                        \\
+`,
+    to: `    t1 wrapped = (t1)value;                                            \\
+    ${KEEP_ORDER}                                  \\
+    wasm_rt_memcpy(MEM_ADDR_MEMOP(mem, addr, sizeof(t1)), &wrapped,    \\
+                   sizeof(t1));                                        \\
+    ${KEEP_ORDER}                                  \\
+`,
+  },
+  {
+    why: "what a load is forced to deliver is the whole value, so that the instruction that loads may extend it too",
+    from: `    force_read(result);                                                \\
+    return (t3)(t2)result;                                             \\
+`,
+    to: `    t3 extended = (t3)(t2)result;                                      \\
+    force_read(extended);                                              \\
+    return extended;                                                   \\
+`,
+  },
+];
+
+/** Only in modules that use SIMD. */
+const PRECISE_SIMD: readonly Change[] = [
+  {
+    why: "a store of a vector stays between what is before and after it",
+    from: `    simde_wasm_v128_store(MEM_ADDR(mem, addr, sizeof(t)), value);      \\
+`,
+    to: `    ${KEEP_ORDER}                                  \\
+    simde_wasm_v128_store(MEM_ADDR(mem, addr, sizeof(t)), value);      \\
+    ${KEEP_ORDER}                                  \\
+`,
+  },
+  {
+    why: "a store of a lane stays between what is before and after it",
+    from: `    func(MEM_ADDR(mem, addr, sizeof(t)), value, lane);                 \\
+`,
+    to: `    ${KEEP_ORDER}                                  \\
+    func(MEM_ADDR(mem, addr, sizeof(t)), value, lane);                 \\
+    ${KEEP_ORDER}                                  \\
+`,
+  },
+];
+
 /** A module of one memory, its own or an imported one, has the memory's place in its code: no base to load, no bounds to check. */
 function memoryAddress(base: number | undefined): Change {
   const places = {
@@ -94,8 +149,8 @@ function memoryAddress(base: number | undefined): Change {
   const place = base === undefined ? places.none : base === 0 ? places.zero : places.constant;
   return {
     why: "the address of a memory access is computed",
-    from: "#define MEM_ADDR_MEMOP(mem, addr, n) MEM_ADDR(mem, addr, n)\n",
-    to: `#define MEM_ADDR_MEMOP(mem, addr, n) (${place})\n`,
+    from: "#define MEM_ADDR(mem, addr, n) &((mem)->data[addr])\n",
+    to: `#define MEM_ADDR(mem, addr, n) (${place})\n`,
   };
 }
 
@@ -128,7 +183,13 @@ export function adaptGeneratedCode(
   dataInImage: boolean,
 ): string {
   let text = generated;
-  const changes = [memoryAddress(memoryBase), ...CHANGES, ...(dataInImage ? [LOAD_DATA] : [])];
+  const changes = [
+    memoryAddress(memoryBase),
+    ...CHANGES,
+    ...PRECISE,
+    ...(text.includes("DEFINE_SIMD_STORE(") ? PRECISE_SIMD : []),
+    ...(dataInImage ? [LOAD_DATA] : []),
+  ];
   for (const change of changes) text = applyOnce(text, change);
   if (!dataInImage) return text;
   // `memory.init` uses LOAD_DATA too, inside a function that stands before this one; only the start-up copy goes away.
