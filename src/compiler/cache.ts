@@ -6,13 +6,13 @@ import { createHash, randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { BC_ABI_VERSION } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { Image } from "../image/image.ts";
 import { COMMON_FLAGS, MODULE_FLAGS, STUBS, targetFlags } from "./cc.ts";
 import type { CheckedCompileOptions } from "./options.ts";
-import type { CCompiler } from "./toolchain.ts";
+import { type CCompiler, simdeIdentity } from "./toolchain.ts";
 
 /** `$XDG_CACHE_HOME/barecell`, or `~/.cache/barecell` (XDG base directory specification). */
 export function defaultCacheFolder(
@@ -47,6 +47,7 @@ export function cacheKey(
     version,
     stubs: stubsDigest(),
     compiler: compiler.identity,
+    simde: simdeIdentity(),
     flags: [...COMMON_FLAGS, ...MODULE_FLAGS, ...targetFlags(options.targetCpu)],
     optimize: options.optimize,
     stackBytes: options.stackBytes,
@@ -61,12 +62,11 @@ let knownStubsDigest: string | undefined;
 function stubsDigest(): string {
   if (knownStubsDigest !== undefined) return knownStubsDigest;
   const hash = createHash("sha256");
-  for (const folder of [STUBS, join(STUBS, "include")]) {
-    for (const entry of readdirSync(folder, { withFileTypes: true }).sort((a, b) =>
-      a.name < b.name ? -1 : 1,
-    )) {
-      if (entry.isFile()) hash.update(`${entry.name}\0`).update(readFileSync(join(folder, entry.name)));
-    }
+  const files = readdirSync(STUBS, { withFileTypes: true, recursive: true }).filter((entry) =>
+    entry.isFile(),
+  );
+  for (const path of files.map((entry) => join(entry.parentPath, entry.name)).sort()) {
+    hash.update(`${relative(STUBS, path)}\0`).update(readFileSync(path));
   }
   knownStubsDigest = hash.digest("hex");
   return knownStubsDigest;

@@ -66,9 +66,20 @@ export async function compilerIncludeFolder(compiler: CCompiler): Promise<string
 /** Where Debian's libsimde-dev puts its headers; SIMD code includes `<simde/wasm/simd128.h>`. */
 const SIMDE_FOLDERS = ["/usr/include", "/usr/local/include"];
 
+const SIMDE_HEADER = "simde/wasm/simd128.h";
+
+/** Changes whenever other headers are installed; empty if there are none. */
+export function simdeIdentity(): string {
+  for (const folder of SIMDE_FOLDERS) {
+    const stats = statSync(join(folder, SIMDE_HEADER), { throwIfNoEntry: false });
+    if (stats) return `${folder} ${stats.size} ${stats.mtimeMs}`;
+  }
+  return "";
+}
+
 /** @throws BARECELL_COMPILER_MISSING with the package to install */
 export function findSimde(): string {
-  const folder = SIMDE_FOLDERS.find((candidate) => existsSync(join(candidate, "simde/wasm/simd128.h")));
+  const folder = SIMDE_FOLDERS.find((candidate) => existsSync(join(candidate, SIMDE_HEADER)));
   if (folder !== undefined) return folder;
   throw new BarecellError(
     "BARECELL_COMPILER_MISSING",

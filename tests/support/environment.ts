@@ -1,5 +1,5 @@
 /** What the machine that the tests run on is like. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 
 /** Inside the emulated machine of `npm run test:svm`: kvm-amd with nested paging, ten times slower. */
 export const isSvm: boolean = process.env["BARECELL_SVM"] === "1";
@@ -13,6 +13,11 @@ const flags = new Set(
 
 /** The processor's own AVX; a guest sees it where KVM passes it on, as PVM does unasked. */
 export const hasAvx: boolean = flags.has("avx") && flags.has("avx2");
+
+/** Debian's libsimde-dev, without which no module that uses SIMD compiles. */
+export const hasSimde: boolean = ["/usr/include", "/usr/local/include"].some((folder) =>
+  existsSync(`${folder}/simde/wasm/simd128.h`),
+);
 
 /** A test that cannot hold here says so where people look, whatever the reporter shows of skipped tests. */
 export function announceSkip(what: string, why: string): void {
