@@ -12,7 +12,7 @@ void check(const ImageLayout& layout) {
   for (size_t i = 0; i < layout.memories.size(); i++) {
     const LinearLayout& memory = layout.memories[i];
     require(memory.initial_bytes <= BC_LINEAR_MAX_BYTES && memory.initial_bytes % BC_WASM_PAGE_SIZE == 0, "memories");
-    require(memory.max_bytes <= BC_LINEAR_MAX_BYTES && memory.max_bytes >= memory.initial_bytes, "memories");
+    require(memory.max_bytes <= BC_LINEAR_MAX_BYTES && memory.max_bytes >= memory.initial_bytes && memory.max_bytes % BC_WASM_PAGE_SIZE == 0, "memories");
     if (memory.initial_bytes == 0) continue;
     if (i == 0) {
       require(memory.gpa == BC_HIGH_GPA_BASE || (memory.gpa >= layout.image_end_gpa && memory.gpa + memory.initial_bytes <= BC_LOW_GPA_END), "memories");
@@ -98,7 +98,8 @@ ImageBinding::ImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     for (uint32_t i = 0; i < import_memories.Length(); i++) {
       Napi::Value memory = import_memories.Get(i);
       // An index past the last means a memory of no bytes to all who ask (GuestMemory::linear).
-      layout.import_memories.push_back(memory.IsNull() ? ImageLayout::kNoMemory : static_cast<uint32_t>(as_u64(memory, "importMemories")));
+      layout.import_memories.push_back(memory.IsNull() ? ImageLayout::kNoMemory
+                                                       : static_cast<uint32_t>(std::min<uint64_t>(as_u64(memory, "importMemories"), BC_MEMORIES_MAX)));
     }
     layout.needs_avx = get_bool(plan, "needsAvx");
     check(layout);

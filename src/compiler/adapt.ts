@@ -82,6 +82,25 @@ const CHANGES: readonly Change[] = [
   for (u32 i = 0; i < n; i++) {
     dest->data[dest_addr + i] = wasm_rt_externref_null_value;`,
   },
+  {
+    why: "an element segment's imported function is told from the module's own",
+    from: "typedef enum { RefFunc, RefNull, GlobalGet } wasm_elem_segment_expr_type_t;",
+    to: "typedef enum { RefFunc, RefImport, RefNull, GlobalGet } wasm_elem_segment_expr_type_t;",
+  },
+  {
+    why: "an imported function in a table gets its own module's instance, not the place where the pointer to it is",
+    from: `            (char*)module_instance + src_expr->module_offset};
+        break;
+`,
+    to: `            (char*)module_instance + src_expr->module_offset};
+        break;
+      case RefImport:
+        *dest_val = (wasm_rt_funcref_t){
+            src_expr->type, src_expr->func, src_expr->func_tailcallee,
+            *(void**)((char*)module_instance + src_expr->module_offset)};
+        break;
+`,
+  },
 ];
 
 /**
@@ -191,6 +210,7 @@ export function adaptGeneratedCode(
     ...(dataInImage ? [LOAD_DATA] : []),
   ];
   for (const change of changes) text = applyOnce(text, change);
+  text = text.replace(/^ {2}\{RefFunc, (.*, offsetof\()/gm, "  {RefImport, $1");
   if (!dataInImage) return text;
   // `memory.init` uses LOAD_DATA too, inside a function that stands before this one; only the start-up copy goes away.
   const start = text.indexOf("\nstatic void init_memories(");

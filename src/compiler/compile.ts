@@ -125,6 +125,7 @@ function imageSources(
 ): Sources {
   const entries = new EntryList(units, !options.instantiateAtBoot);
   const generated = translations.map(({ source }) => source);
+  const hasVectors = translations.map(usesVectors);
   const capacities = tableCapacities(units, generated, options.maxTableElements);
   const manifest = describeImage(units, plan, entries, capacities, version, options);
   const linear = plan.memories.map(({ module, index }, place) => {
@@ -136,16 +137,18 @@ function imageSources(
       const { info } = units[module] as CompileUnit;
       const own = plan.modules[module]?.memories ?? [];
       const base = own.length > 1 ? undefined : linearVirtual(own[0] ?? 0);
-      return adaptGeneratedCode(source, base, dataInImage(info));
+      return (hasVectors[module] ? VECTOR_HEADER : "") + adaptGeneratedCode(source, base, dataInImage(info));
     }),
-    glueC: glueSource({
-      units,
-      plan,
-      entries,
-      headers: translations.map(({ header }) => header),
-      instantiateAtBoot: options.instantiateAtBoot,
-      tableCapacities: capacities,
-    }),
+    glueC:
+      (hasVectors.includes(true) ? VECTOR_HEADER : "") +
+      glueSource({
+        units,
+        plan,
+        entries,
+        headers: translations.map(({ header }) => header),
+        instantiateAtBoot: options.instantiateAtBoot,
+        tableCapacities: capacities,
+      }),
     imageS: noteAssembly() + linearAssembly(linear),
     files: new Map<string, string | Uint8Array>([
       ["manifest.json", JSON.stringify(manifest)],
@@ -156,14 +159,16 @@ function imageSources(
     linearScript: linearLinkerScript(linear),
     linkedSymbols: linkedSymbols(units, plan),
     symbols: linkerSymbols(units, capacities, linear, options),
-    simde: translations.some(usesSimde) ? findSimde() : undefined,
+    simde: hasVectors.includes(true) ? findSimde() : undefined,
   };
 }
 
-/** Instructions need SIMDe in the source, an exported type alone in the header. */
-function usesSimde({ source, header }: Translation): boolean {
-  const include = "<simde/wasm/simd128.h>";
-  return source.includes(include) || header.includes(include);
+const VECTOR_HEADER = '#include "vector.h"\n';
+
+/** Whether C of wasm2c's has vectors: their type, or a structure of results with one (its letter is `o`). */
+function usesVectors({ source, header }: Translation): boolean {
+  const vector = /\bv128\b|\bwasm_multi_[a-z]*o/;
+  return vector.test(source) || vector.test(header);
 }
 
 async function makeFolder(): Promise<string> {
@@ -248,7 +253,11 @@ function linkerSymbols(
     [
       "bc_fixed_tables",
       fixedTablePages(
-        linear.map(({ place, minBytes }) => ({ virtual: linearVirtual(place), initialBytes: minBytes })),
+        linear.map(({ place, minBytes, chunks }) => ({
+          virtual: linearVirtual(place),
+          initialBytes: minBytes,
+          cuts: chunks.map(({ start }) => start),
+        })),
         options.stackBytes,
       ),
     ],

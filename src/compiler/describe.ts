@@ -36,6 +36,7 @@ export function describeImage(
   compiler: string,
   options: CheckedCompileOptions,
 ): Manifest {
+  const functionIndexes = units.map(({ info }) => functionIndexesOf(info));
   return {
     abiVersion: BC_ABI_VERSION,
     producer: {
@@ -48,14 +49,13 @@ export function describeImage(
     imports: plan.hostImports.map(({ module, importIndex }) => {
       const entry = units[module]?.info.imports[importIndex];
       if (entry?.kind !== "func") throw new RangeError("a host import is no function");
-      const before = (units[module] as CompileUnit).info.imports.slice(0, importIndex);
       return {
         module: entry.module,
         name: entry.name,
         type: entry.type,
         importer: module,
         importIndex,
-        functionIndex: before.filter(({ kind }) => kind === "func").length,
+        functionIndex: functionIndexes[module]?.[importIndex] ?? 0,
       };
     }),
     memories: plan.memories.map(({ module, index }) => {
@@ -74,6 +74,12 @@ export function describeImage(
     ),
     entryCount: entries.list.length,
   };
+}
+
+/** For each import its place in the function index space; for those that are no functions, that of the next one. */
+function functionIndexesOf(info: ModuleInfo): number[] {
+  let functions = 0;
+  return info.imports.map(({ kind }) => (kind === "func" ? functions++ : functions));
 }
 
 function describeModule(
@@ -150,7 +156,8 @@ function describeNames(info: ModuleInfo): Record<string, string> {
   }
   const described: Record<string, string> = {};
   for (const [index, name] of names) {
-    if (symbolName(name, index) !== `${name}_f${index}`) described[index] = name;
+    // As canonical-module.ts makes the symbol: of the function's own name, not of an export's.
+    if (symbolName(info.functionNames.get(index), index) !== `${name}_f${index}`) described[index] = name;
   }
   return described;
 }

@@ -15,6 +15,7 @@ import {
   type Limits,
   type ModuleInfo,
   type TableType,
+  type ValueType,
 } from "./wasm-reader.ts";
 
 /** One module among those that are linked. */
@@ -66,23 +67,29 @@ const CEILING = { memory: 65_536, table: 2 ** 32 - 1 } as const;
  *   global that the host is asked for, or for too many imports or memories
  */
 export function linkModules(units: readonly LinkUnit[]): LinkPlan {
+  const indexes = units.map((unit) => new UnitIndex(unit.info));
+  const places = new Map(units.map(({ name }, place) => [name, place]));
   const hostImports: { module: number; importIndex: number }[] = [];
   const linked: { imports: ResolvedImport[]; sizeChecks: SizeCheck[] }[] = [];
   for (const [module, unit] of units.entries()) {
     const sizeChecks: SizeCheck[] = [];
     const imports = unit.info.imports.map((entry, importIndex): ResolvedImport => {
       const wanted = Object.hasOwn(unit.link, entry.module) ? unit.link[entry.module] : entry.module;
-      const source = units.findIndex((other) => other.name === wanted);
-      if (source < 0 || source === module) return hostImport(unit, entry, module, importIndex, hostImports);
+      const source = places.get(wanted as string);
+      if (source === module && Object.hasOwn(unit.link, entry.module)) {
+        throw failed(unit, entry, "a module cannot be linked to itself");
+      }
+      if (source === undefined || source === module) {
+        return hostImport(unit, entry, module, importIndex, hostImports);
+      }
       if (source > module) {
         throw failed(unit, entry, `the module '${wanted}' comes later in the list; put it before`);
       }
-      const exportIndex = (units[source] as LinkUnit).info.exports.findIndex(
-        ({ name }) => name === entry.name,
-      );
-      if (exportIndex < 0)
+      const exportIndex = indexes[source]?.exports.get(entry.name);
+      if (exportIndex === undefined) {
         throw failed(unit, entry, `unknown import: '${wanted}' exports no '${entry.name}'`);
-      const check = matchTypes(units, linked, unit, entry, { module: source, exportIndex });
+      }
+      const check = matchTypes({ units, indexes, linked }, unit, entry, { module: source, exportIndex });
       if (check) sizeChecks.push({ importIndex, ...check });
       return { from: "module", module: source, exportIndex };
     });
@@ -91,7 +98,32 @@ export function linkModules(units: readonly LinkUnit[]): LinkPlan {
   if (hostImports.length > BC_IMPORTS_MAX) {
     throw unsupported(`more than ${BC_IMPORTS_MAX} functions are imported from the host`);
   }
-  return { ...placeMemories(units, linked), hostImports };
+  return { ...placeMemories({ units, indexes, linked }), hostImports };
+}
+
+/** What is looked up for each import, of which a module can have a million. */
+class UnitIndex {
+  /** Places of exports by name. */
+  readonly exports: ReadonlyMap<string, number>;
+  /** For each kind the places of its imports among all imports. */
+  readonly imports: Readonly<Record<ExternalKind, readonly number[]>>;
+
+  constructor(info: ModuleInfo) {
+    this.exports = new Map(info.exports.map(({ name }, place) => [name, place]));
+    const imports: Record<ExternalKind, number[]> = { func: [], table: [], memory: [], global: [] };
+    info.imports.forEach(({ kind }, place) => {
+      imports[kind].push(place);
+    });
+    this.imports = imports;
+  }
+}
+
+/** What is known while linking. */
+interface Linking {
+  readonly units: readonly LinkUnit[];
+  readonly indexes: readonly UnitIndex[];
+  /** The modules up to the one that is being linked. */
+  readonly linked: readonly { readonly imports: ResolvedImport[]; readonly sizeChecks: SizeCheck[] }[];
 }
 
 function hostImport(
@@ -110,13 +142,11 @@ function hostImport(
 }
 
 /** Memory 0 of the VM, the one without a base register, is the main module's; the others follow in order of definition. */
-function placeMemories(
-  units: readonly LinkUnit[],
-  linked: readonly { imports: ResolvedImport[]; sizeChecks: SizeCheck[] }[],
-): Pick<LinkPlan, "modules" | "memories"> {
+function placeMemories(linking: Linking): Pick<LinkPlan, "modules" | "memories"> {
+  const { units, linked } = linking;
   const originsOf = (module: number): Origin[] =>
     (units[module] as LinkUnit).info.memories.map((_, index) =>
-      originOf(units, linked, "memory", { module, index }),
+      originOf(linking, "memory", { module, index }),
     );
   const memories: Origin[] = [];
   const placeOf = (origin: Origin): number => {
@@ -135,49 +165,43 @@ function placeMemories(
 }
 
 /** Follows imports that are exported again to the module that defines the thing. */
-function originOf(
-  units: readonly LinkUnit[],
-  linked: readonly { readonly imports: readonly ResolvedImport[] }[],
-  kind: ExternalKind,
-  start: Origin,
-): Origin {
+function originOf({ units, indexes, linked }: Linking, kind: ExternalKind, start: Origin): Origin {
   let at = start;
   for (;;) {
     const info = (units[at.module] as LinkUnit).info;
     if (at.index >= info.imported[kind]) return at;
-    const importIndex = nthImport(info, kind, at.index);
-    const resolved = linked[at.module]?.imports[importIndex];
+    const importIndex = indexes[at.module]?.imports[kind][at.index];
+    const resolved = linked[at.module]?.imports[importIndex ?? -1];
     if (resolved?.from !== "module") return at;
     const exported = (units[resolved.module] as LinkUnit).info.exports[resolved.exportIndex] as ExportInfo;
     at = { module: resolved.module, index: exported.index };
   }
 }
 
-/** Place among all imports of the import that is number `index` of its kind. */
-export function nthImport(info: ModuleInfo, kind: ExternalKind, index: number): number {
-  let left = index;
-  return info.imports.findIndex((entry) => entry.kind === kind && left-- === 0);
-}
-
 /** Import matching (WebAssembly 3.2.7.3, 4.5.4). @returns what instantiation has to check, if the answer depends on growth */
 function matchTypes(
-  units: readonly LinkUnit[],
-  linked: readonly { readonly imports: readonly ResolvedImport[] }[],
+  linking: Linking,
   unit: LinkUnit,
   entry: ImportInfo,
   target: { readonly module: number; readonly exportIndex: number },
 ): Omit<SizeCheck, "importIndex"> | undefined {
+  const { units } = linking;
   const exported = (units[target.module] as LinkUnit).info.exports[target.exportIndex] as ExportInfo;
   if (exported.kind !== entry.kind) {
     throw failed(unit, entry, `incompatible import type: it is a ${exported.kind}, not a ${entry.kind}`);
   }
-  const origin = originOf(units, linked, entry.kind, { module: target.module, index: exported.index });
+  const origin = originOf(linking, entry.kind, { module: target.module, index: exported.index });
   const info = (units[origin.module] as LinkUnit).info;
   switch (entry.kind) {
     case "func": {
-      const [have, want] = [spellType(functionTypeOf(info, origin.index)), spellType(entry.type)];
-      if (have !== want) throw failed(unit, entry, `incompatible import type: it is ${have}, not ${want}`);
-      return undefined;
+      const have = functionTypeOf(info, origin.index);
+      if (isSame(have.params, entry.type.params) && isSame(have.results, entry.type.results))
+        return undefined;
+      throw failed(
+        unit,
+        entry,
+        `incompatible import type: it is ${spellType(have)}, not ${spellType(entry.type)}`,
+      );
     }
     case "global": {
       const [have, want] = [spellGlobal(info.globals[origin.index] as GlobalType), spellGlobal(entry.type)];
@@ -205,11 +229,8 @@ function matchLimits(
 ): Omit<SizeCheck, "importIndex"> | undefined {
   const most = have.max ?? CEILING[kind];
   if (want.max !== undefined && (have.max === undefined || have.max > want.max)) {
-    throw failed(
-      unit,
-      entry,
-      `incompatible import type: its maximum of ${have.max ?? "none"} is above the ${want.max} that is asked for`,
-    );
+    const most = have.max === undefined ? "it has no maximum" : `its maximum is ${have.max}`;
+    throw failed(unit, entry, `incompatible import type: ${most}, and at most ${want.max} is asked for`);
   }
   if (want.min > most) {
     throw failed(
@@ -220,6 +241,9 @@ function matchLimits(
   }
   return want.min > have.min ? { kind, minimum: want.min } : undefined;
 }
+
+const isSame = (a: readonly ValueType[], b: readonly ValueType[]): boolean =>
+  a.length === b.length && a.every((type, i) => type === b[i]);
 
 const spellType = (type: FunctionType): string =>
   `(${type.params.join(", ")}) -> (${type.results.join(", ")})`;

@@ -29,12 +29,19 @@ export async function readUnits(
 ): Promise<CompileUnit[]> {
   const list = Array.isArray(source) ? checkList(source, options) : undefined;
   const single = source as Uint8Array | string | URL;
-  const sources = list ?? [{ name: options.name ?? nameOf(single), source: single }];
+  const sources: readonly ModuleSource[] = list ?? [{ name: options.name ?? nameOf(single), source: single }];
   const units: CompileUnit[] = [];
   for (const { name, source: input, link } of sources) {
-    const bytes = await readSource(input, options.maxModuleBytes);
-    const info = named(name, list !== undefined, () => validateModule(bytes, options.maxModuleBytes));
-    units.push({ name, bytes, info, link: { ...link } });
+    const isOneOfSeveral = list !== undefined;
+    const bytes = await readSource(input, options.maxModuleBytes).catch((error: unknown) => {
+      throw named(name, isOneOfSeveral, error);
+    });
+    try {
+      const info = validateModule(bytes, options.maxModuleBytes);
+      units.push({ name, bytes, info, link: link ?? {} });
+    } catch (error) {
+      throw named(name, isOneOfSeveral, error);
+    }
   }
   return units;
 }
@@ -44,6 +51,7 @@ function checkList(list: readonly ModuleSource[], options: CheckedCompileOptions
   if (list.length === 0) throw invalid("the list of modules is empty");
   if (options.name !== undefined) throw invalid("name is for one module; each module of a list has its own");
   const names = new Set<string>();
+  const copies: ModuleSource[] = [];
   for (const entry of list) {
     if (typeof entry !== "object" || entry === null || typeof entry.name !== "string") {
       throw invalid("each module of the list must be an object with a name and a source");
@@ -52,25 +60,23 @@ function checkList(list: readonly ModuleSource[], options: CheckedCompileOptions
     names.add(entry.name);
     const link: unknown = entry.link ?? {};
     if (typeof link !== "object" || link === null) throw invalid(`link of '${entry.name}' must be an object`);
+    // Copies, since reading takes time and the caller may change its list meanwhile.
+    copies.push({ name: entry.name, source: entry.source, link: { ...link } });
   }
-  for (const { name, link } of list) {
+  for (const { name, link } of copies) {
     for (const target of Object.values(link ?? {})) {
       if (typeof target !== "string" || !names.has(target)) {
         throw invalid(`link of '${name}' names '${String(target)}', and there is no module of that name`);
       }
     }
   }
-  return list;
+  return copies;
 }
 
 /** Says which of several modules an error is about. */
-function named<T>(name: string, isOneOfSeveral: boolean, check: () => T): T {
-  try {
-    return check();
-  } catch (error) {
-    if (!isOneOfSeveral || !(error instanceof BarecellError)) throw error;
-    throw new BarecellError(error.code, `'${name}': ${error.message}`, { cause: error.cause });
-  }
+function named(name: string, isOneOfSeveral: boolean, error: unknown): unknown {
+  if (!isOneOfSeveral || !(error instanceof BarecellError)) return error;
+  return new BarecellError(error.code, `'${name}': ${error.message}`, { cause: error.cause });
 }
 
 async function readSource(source: Uint8Array | string | URL, maxModuleBytes: number): Promise<Uint8Array> {

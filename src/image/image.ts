@@ -1,7 +1,12 @@
 /** An image (`.cell`): read, checked, and described. Nothing here touches KVM. */
 import { createHash } from "node:crypto";
 import { open, readFile, rm, stat } from "node:fs/promises";
-import { BC_NOTE_TYPE_DIGEST, BC_NOTE_TYPE_MANIFEST, BC_PAGE_SIZE } from "../abi.ts";
+import {
+  BC_MAILBOX_HEADER_BYTES,
+  BC_NOTE_TYPE_DIGEST,
+  BC_NOTE_TYPE_MANIFEST,
+  BC_SLOT_BYTES,
+} from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { type ElfFile, ElfFormatError, readElf } from "./elf-reader.ts";
 import { buildPageTables, type ImageLayout, readLayout } from "./layout.ts";
@@ -184,8 +189,17 @@ function checkContents(bytes: Uint8Array, layout: ImageLayout, manifest: Manifes
   const sizes = manifest.memories.map((memory) => memory.minBytes);
   if (
     layout.memories.length > sizes.length ||
-    sizes.some((size, i) => size !== (layout.memories[i]?.initialBytes ?? 0) || size % BC_PAGE_SIZE !== 0)
+    sizes.some((size, i) => size !== (layout.memories[i]?.initialBytes ?? 0))
   ) {
     throw damaged("manifest and program headers differ about linear memory");
+  }
+  const slots = Math.floor((layout.header.mailboxBytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES);
+  for (const { exports } of manifest.modules) {
+    for (const entry of exports) {
+      if (entry.kind !== "func") continue;
+      const { params, results } = entry.type;
+      if (Math.max(params.length, results.length) > slots)
+        throw damaged("a function takes more values than its mailbox");
+    }
   }
 }

@@ -38,6 +38,7 @@ import {
   BC_MEMORY_STRIDE,
   BC_PAGE_SIZE,
   BC_PF_SUPERVISOR,
+  BC_SLOT_BYTES,
   BC_STACK_HOLE_BASE,
   BC_STACK_TOP,
   BC_TABLES_GPA,
@@ -256,7 +257,7 @@ function checkPlaces(segments: readonly Segment[], header: ImageHeader): void {
     header.pageTablesBytes,
     (s) => s.purpose === "page tables" && !s.user && !s.write,
   );
-  if (header.mailboxBytes < BC_MAILBOX_HEADER_BYTES || header.mailbox % 16 !== 0)
+  if (header.mailboxBytes < BC_MAILBOX_HEADER_BYTES + BC_SLOT_BYTES || header.mailbox % 16 !== 0)
     throw invalid("its mailbox is too small");
   if (header.tssLimit < BC_TSS_BYTES || header.tssLimit > BC_PAGE_SIZE)
     throw invalid("its TSS has a wrong size");
@@ -271,6 +272,11 @@ function checkPlaces(segments: readonly Segment[], header: ImageHeader): void {
 /** Each linear memory is one run from its address, in guest-physical space too. */
 function linearPlaces(segments: readonly Segment[]): LinearPlace[] {
   const places: LinearPlace[] = [];
+  const imageEnd = Math.max(
+    ...segments.map(({ purpose, physical, memoryBytes }) =>
+      purpose === "linear memory" ? 0 : physical + memoryBytes,
+    ),
+  );
   const linear = segments.filter((segment) => segment.purpose === "linear memory");
   for (const segment of [...linear].sort((a, b) => a.virtual - b.virtual)) {
     const index = segment.memory ?? 0;
@@ -293,7 +299,7 @@ function linearPlaces(segments: readonly Segment[]): LinearPlace[] {
     if (initialBytes === 0) return;
     const isRight =
       index === 0
-        ? physical === BC_HIGH_GPA_BASE || physical + initialBytes <= BC_LOW_GPA_END
+        ? physical === BC_HIGH_GPA_BASE || (physical >= imageEnd && physical + initialBytes <= BC_LOW_GPA_END)
         : physical === BC_MEMORY_GPA_BASE + (index - 1) * BC_MEMORY_GPA_STRIDE;
     if (!isRight) throw invalid("linear memory is out of place");
   });

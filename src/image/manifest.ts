@@ -1,5 +1,11 @@
 /** What an image says about itself: the JSON in its note. Read from a file, so every field is checked. */
-import { BC_ABI_VERSION, BC_IMPORTS_MAX, BC_LINEAR_MAX_BYTES, BC_MEMORIES_MAX } from "../abi.ts";
+import {
+  BC_ABI_VERSION,
+  BC_IMPORTS_MAX,
+  BC_LINEAR_MAX_BYTES,
+  BC_MEMORIES_MAX,
+  BC_WASM_PAGE_SIZE,
+} from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 
 /** A WebAssembly value type. */
@@ -131,12 +137,14 @@ export function parseManifest(json: Uint8Array): Manifest {
   const producer = record(root["producer"], "producer");
   const targetCpu = text(root["targetCpu"], "targetCpu");
   if (!TARGET_CPUS.includes(targetCpu as TargetCpu)) throw bad("targetCpu");
-  const entryCount = integer(root["entryCount"], "entryCount");
+  // The mailbox has 32 bits for the number of an entry.
+  const entryCount = below(root["entryCount"], 2 ** 32, "entryCount");
   const memories = list(root["memories"], "memories").map(parseMemory);
   if (memories.length > BC_MEMORIES_MAX) throw bad("memories");
   const bounds = { entryCount, memoryCount: memories.length };
-  const modules = list(root["modules"], "modules").map((entry) => parseModule(entry, bounds));
+  const modules = list(root["modules"], "modules").map((entry, place) => parseModule(entry, place, bounds));
   if (modules.length === 0) throw bad("modules");
+  if (new Set(modules.map(({ name }) => name)).size < modules.length) throw bad("modules.name");
   const imports = list(root["imports"], "imports");
   if (imports.length > BC_IMPORTS_MAX) throw bad("imports");
   return {
@@ -163,7 +171,7 @@ export function parseManifest(json: Uint8Array): Manifest {
     tables: list(root["tables"], "tables").map((entry) => {
       const fields = record(entry, "tables");
       return {
-        element: text(fields["element"], "tables.element"),
+        element: referenceType(fields["element"]),
         min: integer(fields["min"], "tables.min"),
         capacity: integer(fields["capacity"], "tables.capacity"),
       };
@@ -177,11 +185,11 @@ interface Bounds {
   readonly memoryCount: number;
 }
 
-function parseModule(value: unknown, bounds: Bounds): ImageModule {
+function parseModule(value: unknown, place: number, bounds: Bounds): ImageModule {
   const fields = record(value, "modules");
   return {
     name: text(fields["name"], "modules.name"),
-    digest: text(fields["digest"], "modules.digest"),
+    digest: digest(fields["digest"]),
     sizeBytes: integer(fields["sizeBytes"], "modules.sizeBytes"),
     exports: list(fields["exports"], "exports").map((entry) => parseExport(entry, bounds)),
     memory: fields["memory"] === null ? null : below(fields["memory"], bounds.memoryCount, "modules.memory"),
@@ -192,7 +200,9 @@ function parseModule(value: unknown, bounds: Bounds): ImageModule {
         text(name, "functionNames"),
       ]),
     ),
-    importsFrom: list(fields["importsFrom"], "importsFrom").map((place) => integer(place, "importsFrom")),
+    importsFrom: list(fields["importsFrom"], "importsFrom").map((other) =>
+      below(other, place, "importsFrom"),
+    ),
     instantiateEntry:
       fields["instantiateEntry"] === null
         ? null
@@ -204,9 +214,9 @@ function parseMemory(value: unknown): ImageMemory {
   const fields = record(value, "memories");
   const minBytes = integer(fields["minBytes"], "memories.minBytes");
   const maxBytes = fields["maxBytes"] === null ? null : integer(fields["maxBytes"], "memories.maxBytes");
-  if (minBytes > (maxBytes ?? BC_LINEAR_MAX_BYTES) || (maxBytes ?? 0) > BC_LINEAR_MAX_BYTES) {
-    throw bad("memories");
-  }
+  const most = maxBytes ?? BC_LINEAR_MAX_BYTES;
+  if (minBytes > most || most > BC_LINEAR_MAX_BYTES) throw bad("memories");
+  if (minBytes % BC_WASM_PAGE_SIZE !== 0 || most % BC_WASM_PAGE_SIZE !== 0) throw bad("memories");
   return { minBytes, maxBytes };
 }
 
@@ -223,15 +233,18 @@ function parseExport(value: unknown, bounds: Bounds): ImageExport {
         functionIndex: integer(fields["functionIndex"], "exports.functionIndex"),
         entry: entry("entry"),
       };
-    case "global":
+    case "global": {
+      const mutable = fields["mutable"] === true;
+      if (mutable !== (fields["setEntry"] !== null)) throw bad("exports.setEntry");
       return {
         name,
         kind: "global",
         type: valueType(fields["type"]),
-        mutable: fields["mutable"] === true,
+        mutable,
         getEntry: entry("getEntry"),
-        setEntry: fields["setEntry"] === null ? null : entry("setEntry"),
+        setEntry: mutable ? entry("setEntry") : null,
       };
+    }
     case "memory":
       return { name, kind: "memory", memory: below(fields["memory"], bounds.memoryCount, "exports.memory") };
     case "table":
@@ -250,6 +263,17 @@ function signature(value: unknown): Signature {
 function valueType(value: unknown): ValueType {
   if (typeof value !== "string" || !VALUE_TYPES.has(value)) throw bad("type");
   return value as ValueType;
+}
+
+function referenceType(value: unknown): string {
+  if (value !== "funcref" && value !== "externref") throw bad("tables.element");
+  return value;
+}
+
+function digest(value: unknown): string {
+  const hexadecimal = text(value, "modules.digest");
+  if (!/^[0-9a-f]{64}$/.test(hexadecimal)) throw bad("modules.digest");
+  return hexadecimal;
 }
 
 function bad(field: string): BarecellError {

@@ -119,19 +119,27 @@ export class PageTableBuilder {
   }
 }
 
+/** A linear memory, for counting: guest-virtual address, initial size, and the offsets at which it is cut into segments. */
+export interface CountedMemory {
+  readonly virtual: number;
+  readonly initialBytes: number;
+  readonly cuts: readonly number[];
+}
+
 /**
  * Page-table pages that do not depend on the size of the code; the linker script adds those that do.
- * @param linear linear memories: guest-virtual address and initial size; @param stackBytes size of the stack
+ * @param stackBytes size of the stack
  */
-export function fixedTablePages(
-  linear: readonly { readonly virtual: number; readonly initialBytes: number }[],
-  stackBytes: number,
-): number {
+export function fixedTablePages(linear: readonly CountedMemory[], stackBytes: number): number {
   const roots = BOOT_TABLE_PAGES + 2;
   const image = 1;
   const stack = 1 + Math.ceil(stackBytes / BC_LARGE_PAGE_SIZE) + 1;
-  // A directory for each 1 GiB, one table for the tail that is no whole 2 MiB, and page-directory pointers for each 512 GiB of addresses.
-  const pages = linear.reduce((sum, memory) => sum + Math.ceil(memory.initialBytes / 2 ** 30) + 1, 0);
+  // A directory for each 1 GiB, a table for each 2 MiB that a cut or the end divides, and page-directory pointers for each 512 GiB of addresses.
+  const pages = linear.reduce((sum, { initialBytes, cuts }) => {
+    const divided = [...cuts, initialBytes].filter((at) => at % BC_LARGE_PAGE_SIZE !== 0);
+    const tables = new Set(divided.map((at) => Math.floor(at / BC_LARGE_PAGE_SIZE))).size;
+    return sum + Math.ceil(initialBytes / 2 ** 30) + tables;
+  }, 0);
   const pointers = new Set(linear.map((memory) => Math.floor(memory.virtual / 2 ** 39))).size;
   return roots + image + stack + pages + pointers;
 }

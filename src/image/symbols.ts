@@ -21,9 +21,14 @@ export class SymbolTable {
     const functions = elf
       .symbols()
       .filter((symbol) => symbol.type === "func" && symbol.sectionIndex !== 0 && symbol.name !== "");
-    // Of aliases the last one is found: global before local.
+    // Of aliases the last one is found: one that states its size (others may be the linker script's names for imports) before one that does not, then
+    // global before local.
     functions.sort(
-      (a, b) => a.value - b.value || BIND_RANK[a.bind] - BIND_RANK[b.bind] || (a.name < b.name ? 1 : -1),
+      (a, b) =>
+        a.value - b.value ||
+        Number(a.size > 0) - Number(b.size > 0) ||
+        BIND_RANK[a.bind] - BIND_RANK[b.bind] ||
+        (a.name < b.name ? 1 : -1),
     );
     let next = Number.POSITIVE_INFINITY;
     const ends = new Array<number>(functions.length);

@@ -78,7 +78,8 @@ function describe(image: Image, symbol: string | undefined, rip: bigint): GuestF
       (each) => each.importer === importer && each.importIndex === importIndex,
     );
     if (!entry) return { name: bare, address };
-    return { name: `${entry.module}.${entry.name}`, functionIndex: entry.functionIndex, address };
+    const name = `${entry.module}.${entry.name}`;
+    return { name, functionIndex: entry.functionIndex, ...moduleOf(image, importer), address };
   }
   // Function symbols end in the function's index (see canonical-module.ts), `_0` is wasm2c's.
   const own = /^(?:wrap_)?w2c_m(\d+)_((?:.*_)?f(\d+))(?:_0)?$/.exec(bare);
@@ -92,8 +93,16 @@ function describe(image: Image, symbol: string | undefined, rip: bigint): GuestF
     if (entry?.kind !== "func") return undefined;
     return frameOf(image, Number(exported[1]), entry.functionIndex, entry.name, address);
   }
-  if (/^((call|get|set)_\d+_\d+|instantiate_\d+|bc_.*|wrap_.*|wasm_rt_trap|stop)$/.test(bare))
+  // Its segments, and its start function where the compiler moved that in here.
+  const instantiated = /^wasm2c_m(\d+)_instantiate$/.exec(bare);
+  if (instantiated) return { name: "instantiate", ...moduleOf(image, Number(instantiated[1])), address };
+  if (
+    /^((call|get|set)_\d+_\d+|instantiate_\d+|init_(tables|memories|globals)|bc_.*|wrap_.*|wasm_rt_trap|stop)$/.test(
+      bare,
+    )
+  ) {
     return undefined;
+  }
   return { name: bare, address };
 }
 
@@ -107,7 +116,11 @@ function frameOf(
 ): GuestFrame {
   const module = image.modules[moduleIndex];
   const name = module?.functionNames[functionIndex] ?? (kept === "" ? `func[${functionIndex}]` : kept);
-  // Of one module there is no need to say which.
-  const which = module !== undefined && image.modules.length > 1 ? { module: module.name } : {};
-  return { name, functionIndex, ...which, address };
+  return { name, functionIndex, ...moduleOf(image, moduleIndex), address };
+}
+
+/** Of one module there is no need to say which. */
+function moduleOf(image: Image, moduleIndex: number): { module?: string } {
+  const module = image.modules[moduleIndex];
+  return module !== undefined && image.modules.length > 1 ? { module: module.name } : {};
 }

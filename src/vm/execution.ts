@@ -17,6 +17,8 @@ export interface EntryRun {
   readonly slots: Uint8Array;
   readonly argumentCount: number;
   readonly resultCount: number;
+  /** Whether it instantiates a module. */
+  readonly instantiates?: true;
 }
 
 export class Execution {
@@ -46,28 +48,31 @@ export class Execution {
   }
 
   #started(outcome: true | NativeOutcome): void {
-    if (outcome !== true) throw this.#ended(outcome, "starting the module");
+    if (outcome !== true) throw this.#ended(outcome, "starting the module", true);
   }
 
   /** On a thread of its own. */
   async run(run: EntryRun): Promise<void> {
     this.requireReady();
+    const running = this.#start(run);
     this.#state = "running";
-    const running = this.native.call(
-      run.entry,
-      run.slots,
-      run.argumentCount,
-      run.resultCount,
-      this.options.timeoutMs,
-    );
     this.#running = running.catch(() => {});
     try {
-      this.#finished(run.what, await running);
+      this.#finished(run, await running);
     } catch (error) {
       if (this.#isRunning()) this.#state = "poisoned";
       throw fromNative(error);
     } finally {
       this.#running = undefined;
+    }
+  }
+
+  /** What fails here (no thread could be started) leaves the VM as it was. */
+  #start({ entry, slots, argumentCount, resultCount }: EntryRun): Promise<true | NativeOutcome> {
+    try {
+      return this.native.call(entry, slots, argumentCount, resultCount, this.options.timeoutMs);
+    } catch (error) {
+      throw fromNative(error);
     }
   }
 
@@ -78,7 +83,7 @@ export class Execution {
     try {
       const { entry, slots, argumentCount, resultCount } = run;
       const outcome = this.native.callSync(entry, slots, argumentCount, resultCount, this.options.timeoutMs);
-      this.#finished(run.what, outcome);
+      this.#finished(run, outcome);
     } catch (error) {
       if (this.#isRunning()) this.#state = "poisoned";
       throw fromNative(error);
@@ -110,19 +115,19 @@ export class Execution {
     return this.#state === "running";
   }
 
-  #finished(what: string, outcome: true | NativeOutcome): void {
+  #finished({ what, instantiates }: EntryRun, outcome: true | NativeOutcome): void {
     if (!this.#isRunning()) {
       throw new BarecellError("BARECELL_DISPOSED", `the VM was disposed during the call of ${what}`);
     }
-    if (outcome !== true) throw this.#ended(outcome, what);
+    if (outcome !== true) throw this.#ended(outcome, what, instantiates === true);
     this.#state = "ready";
   }
 
   /** The error for a run that did not come to its end; sets the state it leaves. */
-  #ended(outcome: NativeOutcome, what: string): BarecellError {
+  #ended(outcome: NativeOutcome, what: string, instantiates: boolean): BarecellError {
     const keep =
       this.options.keepAfterTrap && (outcome.kind === OUTCOME.trap || outcome.kind === OUTCOME.exception);
-    const error = outcomeError(this.image, this.native, this.options, outcome, what);
+    const error = outcomeError(this.image, this.native, this.options, outcome, what, instantiates);
     if (this.#state !== "disposed") this.#state = keep ? "ready" : "poisoned";
     return error;
   }

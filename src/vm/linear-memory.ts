@@ -5,16 +5,16 @@ import type { NativeVm } from "./addon.ts";
 export class LinearMemoryView {
   readonly #native: NativeVm;
   readonly #index: number;
-  readonly #isDisposed: () => boolean;
+  readonly #check: () => void;
 
-  /** @param index which of the VM's memories; one that does not exist has no bytes */
-  constructor(native: NativeVm, index: number, isDisposed: () => boolean) {
+  /** @param index which of the VM's memories; one that does not exist has no bytes; @param check throws if nobody may look at it now */
+  constructor(native: NativeVm, index: number, check: () => void) {
     this.#native = native;
     this.#index = index;
-    this.#isDisposed = isDisposed;
+    this.#check = check;
   }
 
-  /** Size now, bytes. A guest that runs may be growing it. @throws BARECELL_DISPOSED */
+  /** Size now, bytes. A guest that runs may be growing it. @throws BARECELL_DISPOSED, BARECELL_NOT_INSTANTIATED */
   get byteLength(): number {
     this.#check();
     return this.#native.linearBytes(this.#index);
@@ -22,7 +22,7 @@ export class LinearMemoryView {
 
   /**
    * A copy of a range; it does not follow later changes.
-   * @throws BARECELL_ARGUMENT_INVALID if any byte lies outside, BARECELL_DISPOSED
+   * @throws BARECELL_ARGUMENT_INVALID if any byte lies outside, BARECELL_DISPOSED, BARECELL_NOT_INSTANTIATED
    */
   read(offset: number, length: number): Uint8Array<ArrayBuffer> {
     this.#check();
@@ -33,7 +33,7 @@ export class LinearMemoryView {
     return bytes;
   }
 
-  /** Writes bytes, all or none. @throws BARECELL_ARGUMENT_INVALID if any byte lies outside, BARECELL_DISPOSED */
+  /** Writes bytes, all or none. @throws as `read` */
   write(offset: number, bytes: Uint8Array): void {
     this.#check();
     this.#checkNumber("offset", offset);
@@ -41,11 +41,6 @@ export class LinearMemoryView {
       throw new BarecellError("BARECELL_ARGUMENT_INVALID", "bytes must be a Uint8Array");
     }
     if (!this.#native.writeLinear(this.#index, offset, bytes)) throw this.#outside(offset, bytes.length);
-  }
-
-  #check(): void {
-    if (this.#isDisposed())
-      throw new BarecellError("BARECELL_DISPOSED", "the VM is disposed; boot a new one");
   }
 
   #checkNumber(name: string, value: number): void {

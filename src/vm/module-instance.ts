@@ -1,7 +1,7 @@
 /** One of the modules that run in a VM: its exported functions, globals and memory. */
 import { BC_SLOT_BYTES } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
-import type { ImageExport, ImageModule, Signature } from "../image/manifest.ts";
+import type { ImageExport, ImageModule, Signature, ValueType } from "../image/manifest.ts";
 import type { EntryRun, Execution } from "./execution.ts";
 import { LinearMemoryView } from "./linear-memory.ts";
 import type { References } from "./references.ts";
@@ -16,6 +16,15 @@ type GlobalExport = Extract<ImageExport, { kind: "global" }>;
 /** A memory that no VM has: a view of it has no bytes. */
 const NO_MEMORY = 0xffff_ffff;
 
+/** Results as bytes. Of a slot only a v128 fills more than the lower half; in the upper one may be something of an earlier call's. */
+function rawResults(types: readonly ValueType[], slots: Uint8Array): Uint8Array {
+  const bytes = slots.slice(0, types.length * BC_SLOT_BYTES);
+  types.forEach((type, i) => {
+    if (type !== "v128") bytes.fill(0, i * BC_SLOT_BYTES + BC_SLOT_BYTES / 2, (i + 1) * BC_SLOT_BYTES);
+  });
+  return bytes;
+}
+
 export class ModuleInstance {
   readonly name: string;
   /** The module's linear memory 0, checked; of no bytes if it has none. */
@@ -23,7 +32,8 @@ export class ModuleInstance {
   readonly #module: ImageModule;
   readonly #execution: Execution;
   readonly #references: References;
-  #instantiation: "none" | "failed" | "done";
+  /** "begun" stays where it did not come to its end: half an instance is no instance. */
+  #instantiation: "none" | "begun" | "done";
 
   /** Made by a VM only. */
   constructor(module: ImageModule, execution: Execution, references: References) {
@@ -32,11 +42,11 @@ export class ModuleInstance {
     this.#execution = execution;
     this.#references = references;
     this.#instantiation = module.instantiateEntry === null ? "done" : "none";
-    this.memory = new LinearMemoryView(
-      execution.native,
-      module.memory ?? NO_MEMORY,
-      () => execution.state === "disposed",
-    );
+    this.memory = new LinearMemoryView(execution.native, module.memory ?? NO_MEMORY, () => {
+      if (execution.state === "disposed") execution.requireReady();
+      // What is written before would be there instead of the module's own data afterwards. What a failure left, one may look at.
+      if (this.#instantiation === "none") this.#requireInstantiated();
+    });
   }
 
   /** Whether its exports can be used. */
@@ -72,14 +82,14 @@ export class ModuleInstance {
   async callRaw(name: string, args: Uint8Array): Promise<Uint8Array> {
     const { type, run } = this.#rawCall(name, args);
     await this.#execution.run(run);
-    return run.slots.slice(0, type.results.length * BC_SLOT_BYTES);
+    return rawResults(type.results, run.slots);
   }
 
   /** As `callRaw`, on the calling thread. */
   callRawSync(name: string, args: Uint8Array): Uint8Array {
     const { type, run } = this.#rawCall(name, args);
     this.#execution.runSync(run);
-    return run.slots.slice(0, type.results.length * BC_SLOT_BYTES);
+    return rawResults(type.results, run.slots);
   }
 
   /**
@@ -93,9 +103,9 @@ export class ModuleInstance {
   /** As `global`, as 16 bytes; see `callRaw`. */
   globalRaw(name: string): Uint8Array {
     const slots = new Uint8Array(BC_SLOT_BYTES);
-    const entry = this.#global(name).getEntry;
+    const { type, getEntry: entry } = this.#global(name);
     this.#execution.runSync({ what: `global '${name}'`, entry, slots, argumentCount: 0, resultCount: 1 });
-    return slots;
+    return rawResults([type], slots);
   }
 
   /** Sets an exported mutable global. @throws as `global`; BARECELL_ARGUMENT_INVALID for a constant or a value of another type */
@@ -132,14 +142,18 @@ export class ModuleInstance {
   #instantiationRun(): EntryRun {
     const entry = this.#module.instantiateEntry;
     if (entry === null || this.#instantiation !== "none") {
-      const why = entry === null ? "is instantiated at boot" : "was instantiated before";
-      throw new BarecellError("BARECELL_NOT_INSTANTIATED", `the module '${this.name}' ${why}`);
+      const began = this.#instantiation === "begun";
+      const why = began ? "cannot be instantiated a second time" : "was instantiated before";
+      throw new BarecellError(
+        "BARECELL_NOT_INSTANTIATED",
+        `the module '${this.name}' ${entry === null ? "is instantiated at boot" : why}`,
+      );
     }
     this.#execution.requireReady();
-    // Half an instance is no instance: what fails in the middle is not tried again.
-    this.#instantiation = "failed";
+    this.#instantiation = "begun";
     const slots = new Uint8Array(BC_SLOT_BYTES);
-    return { what: `instantiating '${this.name}'`, entry, slots, argumentCount: 0, resultCount: 0 };
+    const what = `instantiating '${this.name}'`;
+    return { what, entry, slots, argumentCount: 0, resultCount: 0, instantiates: true };
   }
 
   #callOf(target: FunctionExport, args: readonly unknown[]): EntryRun {
@@ -189,11 +203,17 @@ export class ModuleInstance {
     if (typeof name !== "string") {
       throw new BarecellError("BARECELL_ARGUMENT_INVALID", "the name of an export must be a string");
     }
-    if (this.#instantiation !== "done") {
-      const why = this.#instantiation === "none" ? "is not instantiated yet" : "failed to instantiate";
-      throw new BarecellError("BARECELL_NOT_INSTANTIATED", `the module '${this.name}' ${why}`);
-    }
+    this.#requireInstantiated();
     return this.#module.exports.find((entry) => entry.name === name);
+  }
+
+  #requireInstantiated(): void {
+    if (this.#instantiation === "done") return;
+    const why =
+      this.#instantiation === "none"
+        ? "is not instantiated yet"
+        : "is not instantiated: that was begun and did not come to its end";
+    throw new BarecellError("BARECELL_NOT_INSTANTIATED", `the module '${this.name}' ${why}`);
   }
 
   #notFound(name: string, kind: ImageExport["kind"], word: string, found: ImageExport | undefined): string {

@@ -6,20 +6,21 @@ import { backtraceOf } from "./backtrace.ts";
 import type { CheckedBootOptions } from "./options.ts";
 import { describeException, describeReportedTrap } from "./trap.ts";
 
-/** @param what ran: "starting the module", `'fib'` */
+/** @param what ran: "starting the module", `'fib'`; @param instantiates whether it instantiated modules */
 export function outcomeError(
   image: Image,
   native: NativeVm,
   options: CheckedBootOptions,
   outcome: NativeOutcome,
   what: string,
+  instantiates: boolean,
 ): BarecellError {
   const backtrace = backtraceOf(image, native, outcome);
   const error = (code: ErrorCode, message: string): BarecellError =>
     new BarecellError(code, `${what}: ${message}`, { backtrace });
   switch (outcome.kind) {
     case OUTCOME.trap: {
-      const trap = describeReportedTrap(outcome.code);
+      const trap = describeReportedTrap(outcome.code, instantiates);
       return error(trap.code, trap.message);
     }
     case OUTCOME.exception: {

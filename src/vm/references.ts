@@ -1,7 +1,10 @@
 /** References between host and guest: numbers in the guest, values in JavaScript. Each VM has a table of its own. */
 import { BarecellError } from "../errors.ts";
 
-/** A function of a guest's, as an opaque value: it can be passed back to functions of the same VM. */
+/**
+ * A function of a guest's, as an opaque value: it can be passed back to functions of the same VM. One module's references to a function are one object;
+ * a module that imports it makes references of its own, which are another.
+ */
 export class FunctionReference {
   readonly #owner: References;
   readonly #number: bigint;
@@ -12,11 +15,15 @@ export class FunctionReference {
     this.#number = number;
   }
 
-  /** The guest's number for it, or undefined if the reference is another VM's. */
-  static numberOf(reference: FunctionReference, owner: References): bigint | undefined {
-    return reference.#owner === owner ? reference.#number : undefined;
+  /** The guest's number for it, or undefined if it is no reference, or another VM's. Only the constructor makes one: `instanceof` can be deceived. */
+  static numberOf(value: unknown, owner: References): bigint | undefined {
+    if (typeof value !== "object" || value === null || !(#owner in value)) return undefined;
+    return value.#owner === owner ? value.#number : undefined;
   }
 }
+
+/** Stands for -0 among the keys, since a Map takes it for 0, and the guest is to give back what it got. */
+const NEGATIVE_ZERO = Symbol("-0");
 
 /** The null reference is number 0 in both directions. */
 export class References {
@@ -27,11 +34,11 @@ export class References {
   /** The number for any JavaScript value; equal values have equal numbers. It is held as long as the VM is. */
   externToGuest(value: unknown): bigint {
     if (value === null) return 0n;
-    const known = this.#numbers.get(value);
-    // A Map takes -0 for 0, and the guest is to give back what it got.
-    if (known !== undefined && Object.is(this.#values[Number(known) - 1], value)) return known;
+    const key = Object.is(value, -0) ? NEGATIVE_ZERO : value;
+    const known = this.#numbers.get(key);
+    if (known !== undefined) return known;
     const number = BigInt(this.#values.push(value));
-    this.#numbers.set(value, number);
+    this.#numbers.set(key, number);
     return number;
   }
 
@@ -47,7 +54,7 @@ export class References {
     return this.#values[Number(number) - 1];
   }
 
-  /** One object for each function. Nothing is learned from the number, so the guest may choose any. */
+  /** One object for each number. Nothing is learned from the number, so the guest may choose any. */
   functionFromGuest(number: bigint): FunctionReference | null {
     if (number === 0n) return null;
     let reference = this.#functions.get(number);
@@ -61,6 +68,6 @@ export class References {
   /** @returns undefined if the value is no function reference of this VM's */
   functionToGuest(value: unknown): bigint | undefined {
     if (value === null) return 0n;
-    return value instanceof FunctionReference ? FunctionReference.numberOf(value, this) : undefined;
+    return FunctionReference.numberOf(value, this);
   }
 }

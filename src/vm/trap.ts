@@ -59,15 +59,23 @@ const REPORTED: Readonly<Record<number, TrapDescription>> = {
     code: "BARECELL_LINK_FAILED",
     message: "an imported memory or table is smaller now than the module asks for",
   },
-  [BC_TRAP_BAD_REQUEST]: { code: "BARECELL_INTERNAL", message: "the guest runtime did not know the call" },
+  [BC_TRAP_BAD_REQUEST]: {
+    code: "BARECELL_INTERNAL",
+    message:
+      "the guest runtime did not know the call, or a number that was given to it for a function (callRaw)",
+  },
 };
 
-/** A trap that the guest's runtime reported by its number. */
-export function describeReportedTrap(number: number): TrapDescription {
+/**
+ * A trap that the guest's runtime reported by its number.
+ * @param instantiates whether modules were being instantiated: only then can one of them be unlinkable, and a guest that says so otherwise lies
+ */
+export function describeReportedTrap(number: number, instantiates: boolean): TrapDescription {
+  const known = number === BC_TRAP_UNLINKABLE && !instantiates ? undefined : REPORTED[number];
   return (
-    REPORTED[number] ?? {
+    known ?? {
       code: "BARECELL_GUEST_PROTOCOL",
-      message: `the guest reported a trap of the unknown number ${number}`,
+      message: `the guest reported a trap of the number ${number}, which means nothing here`,
     }
   );
 }

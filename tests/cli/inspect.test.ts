@@ -22,6 +22,7 @@ describe("compile", () => {
       ok: true,
       image,
       name: "the sum",
+      modules: ["the sum"],
       digest: expect.stringMatching(/^[0-9a-f]{64}$/),
       sizeBytes: readFileSync(image).length,
       cached: false,
@@ -46,6 +47,7 @@ describe("inspect", () => {
         "ok",
         "name",
         "module",
+        "modules",
         "abiVersion",
         "targetCpu",
         "producer",
@@ -54,7 +56,7 @@ describe("inspect", () => {
         "exports",
         "imports",
       ],
-      ...["hasStart", "memory", "tables", "stackBytes", "segments", "memoryMap"],
+      ...["hasStart", "memory", "memories", "tables", "stackBytes", "segments", "memoryMap"],
     ]);
     expect(object["exports"]).toContainEqual({
       name: "_start",
@@ -65,6 +67,7 @@ describe("inspect", () => {
       module: "wasi_snapshot_preview1",
       name: "fd_write",
       type: { params: ["i32", "i32", "i32", "i32"], results: ["i32"] },
+      importer: "hello",
       port: "0x406",
     });
     expect(object["memory"]).toEqual({ minBytes: 65536, maxBytes: null });

@@ -20,7 +20,8 @@ function addAll(name: string, port: number, expected: (way: string) => HostileCa
     const dx = `mov $${port}, %edx\n`;
     const memory = "lea -256(%rsp), %rdi\n mov %rdi, %rsi\n cld\n";
     const ways: Record<string, string> = {
-      [`out${width}`]: `${dx} out${width} ${register}, %dx`,
+      // AL by intention: on the port of traps it is the trap's number.
+      [`out${width}`]: `${dx} xor %eax, %eax\n out${width} ${register}, %dx`,
       [`in${width}`]: `${dx} in${width} %dx, ${register}`,
       [`outs${width}`]: `${memory} ${dx} outs${width}`,
       [`ins${width}`]: `${memory} ${dx} ins${width}`,
@@ -128,6 +129,14 @@ for (const [pages, result] of [
     name: `growth by ${pages} pages behind the runtime's back`,
     code: `push %rbx\n ${grow(pages).replace(/ret$/, "pop %rbx\n ret")}`,
     expected: [result],
+  });
+}
+for (const memory of ["1", "99", "100", "0x7fffffff", "0xffffffff"]) {
+  cases.push({
+    name: `growth of memory ${memory}, which is not there`,
+    code: `push %rbx\n ${MAILBOX} movl $${memory}, BC_MAILBOX_GROW_MEMORY(%rbx)\n ${grow("1").replace(/ret$/, "pop %rbx\n ret")}`,
+    expected: [-1n],
+    calls: [["victim"], ["good", 9], ["grow", 1], ["poke", 2 * 65_536 - 8, 5n]],
   });
 }
 cases.push({

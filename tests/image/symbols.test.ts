@@ -13,7 +13,7 @@ describe("SymbolTable", () => {
   const source = `
 .text
 .skip 16
-.globl first, alias, gap, unsized, outer, inner, last
+.globl first, alias, gap, unsized, outer, inner, last, a_import
 .type first, @function
 .type alias, @function
 .type local_alias, @function
@@ -22,7 +22,9 @@ describe("SymbolTable", () => {
 .type outer, @function
 .type inner, @function
 .type last, @function
+.type a_import, @function
 .type data, @object
+a_import:
 first: .skip 16
 .size first, 16
 gap: .skip 8
@@ -68,6 +70,10 @@ last: .skip 16
     expect(find(35)).toBe("gap+3");
     expect(find(36)).toBeUndefined();
     expect(find(40)).toBe("alias+0");
+  });
+
+  it("prefers a name that states its size: the linker script's names for imports do not", () => {
+    expect(find(16)).toBe("first+0");
   });
 
   it("takes a function without a size to reach to the next one, or to its section's end", () => {

@@ -48,6 +48,19 @@ export function imageOf(name: string, text: string, options: CompileOptions = {}
   return imageOfBytes(wat(name, text), { name, ...options });
 }
 
+/** Name, text, and which import modules stand for others of the list. */
+export type NamedText = readonly [name: string, text: string, link?: Readonly<Record<string, string>>];
+
+/** Several modules in one image. */
+export function imageOfModules(modules: readonly NamedText[], options: CompileOptions = {}): Promise<Image> {
+  const list = modules.map(([name, text, link]) => ({
+    name,
+    source: wat("module", text),
+    ...(link === undefined ? {} : { link }),
+  }));
+  return compile(list, { cache: CACHE_FOLDER, ...options });
+}
+
 /** Boots a VM for the length of a test. */
 export async function withVm<T>(
   image: Image,

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readElf } from "../../src/image/elf-reader.ts";
 import { fileDigest, readNotes } from "../../src/image/image.ts";
-import { Image } from "./barecell.ts";
+import { Image, type Manifest } from "./barecell.ts";
 import { imageOf } from "./modules.ts";
 
 const STUBS = fileURLToPath(new URL("../../guest-stubs", import.meta.url));
@@ -65,6 +65,19 @@ export function resealed(original: Uint8Array, change: (bytes: Uint8Array) => vo
   change(bytes);
   digest.set(fileDigest(bytes, digest));
   return bytes;
+}
+
+/** A copy of an image's bytes whose manifest says something else. */
+export function withManifest(original: Uint8Array, change: (manifest: Manifest) => unknown): Uint8Array {
+  return resealed(original, (bytes) => {
+    const note = readNotes(readElf(bytes)).manifest;
+    const manifest = JSON.parse(new TextDecoder().decode(note)) as Manifest;
+    // The note keeps its size: this makes room for what the change adds, and blanks fill the rest.
+    const roomy = { ...manifest, producer: { ...manifest.producer, flags: [] } };
+    const json = new TextEncoder().encode(JSON.stringify(change(roomy) ?? roomy));
+    if (json.length > note.length) throw new Error("there is no room for this manifest");
+    note.fill(0x20).set(json);
+  });
 }
 
 /** @returns a number that an image's header or symbol table states, as a hexadecimal literal for the assembler */
