@@ -35,16 +35,30 @@ function read(bytes: Uint8Array): ModuleInfo {
   }
 }
 
+/** What V8 finds wrong with a module of a later proposal that it does not know, or has switched off. Opcodes: the proposals' own overviews. */
+const PROPOSALS_BY_ERROR: readonly (readonly [RegExp, string])[] = [
+  [/invalid (?:numeric )?opcode 0xfb/i, "garbage collection"],
+  [/invalid (?:numeric )?opcode 0xfd1/i, "relaxed SIMD"],
+  [/invalid (?:numeric )?opcode 0xfe/i, "threads and atomics"],
+  [/invalid (?:numeric )?opcode 0xfc(?:1[3-9a-f])/i, "wide arithmetic"],
+  [/invalid opcode 0x(?:1f|0a|08)\b/i, "exception handling"],
+  [/invalid opcode 0x1[23]\b/i, "tail calls"],
+  [/invalid opcode 0x(?:14|15|d[3-6])\b/i, "typed function references"],
+];
+
+function proposalNamedBy(text: string): string | undefined {
+  const flag = /enable with --experimental-(?:wasm-)?([a-z0-9-]+)/i.exec(text)?.[1];
+  return flag ?? PROPOSALS_BY_ERROR.find(([pattern]) => pattern.test(text))?.[1];
+}
+
 function validateByV8(bytes: Uint8Array): WebAssembly.Module {
   try {
     return new WebAssembly.Module(bytes);
   } catch (cause) {
     if (!(cause instanceof Error)) throw cause;
     const text = cause.message.replace(/^WebAssembly\.Module\(\): /, "");
-    // V8 says so where it knows the feature and has it switched off.
-    if (/enable with --experimental-wasm|invalid (opcode|numeric opcode) 0xf[b-e]/i.test(text)) {
-      throw unsupported(text, cause);
-    }
+    const proposal = proposalNamedBy(text);
+    if (proposal !== undefined) throw unsupported(`the proposal '${proposal}' (${text})`, cause);
     throw new BarecellError("BARECELL_MODULE_INVALID", `the module is not valid: ${text}`, { cause });
   }
 }

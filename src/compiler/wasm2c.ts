@@ -72,7 +72,7 @@ export async function translateToC(
     if (!(error instanceof BarecellError) || error.code !== "BARECELL_COMPILE_FAILED") throw error;
     const guilty = Number(/^--next (\d+)$/m.exec(outputOf(error))?.[1] ?? 0);
     const name = modules.length === 1 ? "the module" : `the module '${modules[guilty]?.name}'`;
-    await nameProposal(guilty, name, wasm2c);
+    await nameProposal(guilty, name, error, wasm2c);
     throw describe(error, name);
   }
   return Promise.all(
@@ -84,7 +84,16 @@ export async function translateToC(
 }
 
 /** V8 took the module and wasm2c did not: most likely a proposal. The one that makes wasm2c take it is the one to name. */
-async function nameProposal(module: number, name: string, wasm2c: RunWasm2c): Promise<void> {
+async function nameProposal(
+  module: number,
+  name: string,
+  error: BarecellError,
+  wasm2c: RunWasm2c,
+): Promise<void> {
+  // Atomic instructions on a memory that is not shared: V8 takes them, wasm2c does not with any switch.
+  if (/unexpected opcode: 0xfe/.test(outputOf(error))) {
+    throw unsupported("the proposal 'threads and atomics'", undefined, name);
+  }
   for (const [enable, proposal] of PROPOSALS) {
     try {
       await wasm2c([module], enable);
