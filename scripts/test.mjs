@@ -1,8 +1,12 @@
 // `npm test`: every check, in an order that tells the cheap news first, and one line of counts at the end. What is skipped is said with its reason.
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { sanitizerEnvironment } from "./sanitizer.mjs";
 
+const specData = process.env.BARECELL_TEST_DATA
+  ? `${process.env.BARECELL_TEST_DATA}/spec`
+  : fileURLToPath(new URL("../../shared/data/spec", import.meta.url));
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const notes = [];
 
@@ -73,6 +77,35 @@ function countReport(title, report, status) {
   }
 }
 
+/** A representative part of the official scripts; `npm run spec` runs all of them. What its scripts skip is counted, with the reason in its own lines. */
+function spec() {
+  const title = "official test scripts of WebAssembly (a part; all of them: npm run spec)";
+  if (!existsSync(specData)) {
+    add({ skipped: 1 });
+    notes.push(`skipped: ${title}: THE TEST DATA IS MISSING (${specData})`);
+    return;
+  }
+  const report = "build/reports/spec.json";
+  rmSync(report, { force: true });
+  const built = run("the runner of test scripts", [
+    process.execPath,
+    "node_modules/typescript/bin/tsc",
+    "-p",
+    "tests/spec/tsconfig.json",
+  ]);
+  const status =
+    built === 0 ? run(title, [process.execPath, "build/spec/main.js", "--ci", "--json", report]) : built;
+  let counts = { failed: 1 };
+  try {
+    counts = JSON.parse(readFileSync(report, "utf8")).totals;
+  } catch {
+    notes.push(`FAILED: ${title} gave no report (status ${status})`);
+  }
+  add(counts);
+  if (status !== 0 && counts.failed === 0) add({ failed: 1 });
+  if (status !== 0) notes.push(`FAILED: ${title}`);
+}
+
 function kvmIsUsable() {
   try {
     accessSync("/dev/kvm", constants.R_OK | constants.W_OK);
@@ -97,6 +130,7 @@ if (wanted("static")) {
   check("generated pages are up to date", [process.execPath, "scripts/make-docs.mjs", "--check"]);
 }
 if (wanted("unit")) vitest("tests", []);
+if (wanted("spec")) spec();
 if (wanted("native")) {
   check("native tests under AddressSanitizer and UBSan", [process.execPath, "scripts/test-native.mjs"]);
   vitest("VM tests on the sanitizer build of the addon", ["tests/vm"], sanitizerEnvironment());
