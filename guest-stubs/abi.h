@@ -115,13 +115,19 @@
 #define BC_OP_CALL 1
 /* One slot holds one WebAssembly value of any type, v128 included. */
 #define BC_SLOT_BYTES 16
-#define BC_MAILBOX_HEADER_BYTES 128
+#define BC_MAILBOX_HEADER_BYTES 256
 #define BC_MAILBOX_OP 0
 #define BC_MAILBOX_FUNCTION 4
 #define BC_MAILBOX_GROW_PAGES 8
 #define BC_MAILBOX_GROW_RESULT 16
 #define BC_MAILBOX_BOOT_TSC 24
 #define BC_MAILBOX_GROW_MEMORY 80
+#define BC_MAILBOX_BOOT_STAMP 88
+#define BC_MAILBOX_ANSWERS 96
+/* Bits of mailbox.answers.granted: what the guest may answer itself. Without a bit it goes through the import's port, open or closed. */
+#define BC_ANSWER_CLOCK 1
+#define BC_ANSWER_RANDOM 2
+#define BC_RANDOM_SEED_BYTES 32
 /* Stages of a staged boot, in order; indexes of mailbox.boot_tsc. */
 #define BC_STAGE_REAL_MODE 0
 #define BC_STAGE_PROTECTED_MODE 1
@@ -169,6 +175,18 @@ typedef union bc_slot {
   uint8_t bytes[BC_SLOT_BYTES];
 } bc_slot;
 
+/* What the guest needs to answer some WASI calls without leaving the VM. All of it IN. The guest could write here too, and would lie to itself only. */
+typedef struct bc_answers {
+  uint32_t granted;      /* BC_ANSWER_* */
+  uint32_t seed_count;   /* how often random_seed was made anew: a new number makes the guest's generator start from it */
+  /* A clock is its base + ((time stamp counter - tsc) * tsc_scale >> 32), nanoseconds. */
+  uint64_t tsc;
+  uint64_t tsc_scale;
+  uint64_t realtime_ns;
+  uint64_t monotonic_ns;
+  uint8_t random_seed[BC_RANDOM_SEED_BYTES];
+} bc_answers;
+
 typedef struct bc_mailbox {
   uint32_t op;                        /* IN  BC_OP_* */
   uint32_t function;                  /* IN  index into the image's entries (what each is, the manifest says) */
@@ -176,7 +194,10 @@ typedef struct bc_mailbox {
   uint64_t grow_result;               /* IN  pages before growth, or 2^64-1 when refused */
   uint64_t boot_tsc[BC_STAGE_COUNT];  /* OUT time stamps of the boot stages; the low 32 bits count */
   uint32_t grow_memory;               /* OUT index of the linear memory that is to grow */
-  uint8_t reserved[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_GROW_MEMORY - 4];
+  uint32_t reserved;
+  uint64_t boot_stamp;                /* OUT time stamp counter when ring 3 was reached, whole */
+  bc_answers answers;                 /* IN */
+  uint8_t unused[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_ANSWERS - 72];
   bc_slot slots[];                    /* both: arguments before, results after */
 } bc_mailbox;
 
@@ -192,6 +213,8 @@ BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_pages) == BC_MAILBOX_GROW_PAGES)
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_result) == BC_MAILBOX_GROW_RESULT);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_tsc) == BC_MAILBOX_BOOT_TSC);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_memory) == BC_MAILBOX_GROW_MEMORY);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_stamp) == BC_MAILBOX_BOOT_STAMP);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, answers) == BC_MAILBOX_ANSWERS);
 #endif /* __ASSEMBLER__ */
 
 #endif

@@ -12,6 +12,7 @@ __attribute__((noreturn)) static void stop(uint16_t port, uint8_t value) {
 void wasm_rt_trap(int trap) { stop(BC_PORT_TRAP, (uint8_t)trap); }
 
 void bc_guest_init(void) {
+  bc_mailbox_page.boot_stamp = __builtin_ia32_rdtsc();
   bc_instantiate();
   uint32_t low, high;
   __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
@@ -33,6 +34,7 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t* memory, uint64_t pages, uint64_t 
   uint32_t place = *own_memories++;
   memory->data = (uint8_t*)(place == 0 ? BC_LINEAR_BASE : BC_MEMORY_BASE + (place - 1) * BC_MEMORY_STRIDE);
   memory->place = place;
+  bc_memories[place] = memory;
   memory->pages = pages;
   memory->max_pages = max_pages;
   memory->page_size = page_size;

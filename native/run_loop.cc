@@ -81,6 +81,7 @@ Outcome Vm::run(int64_t deadline_ns) {
       in_ring3_ = false;
       return outcome;
     }
+    answers_.refresh(mailbox()->answers);
     int result = ioctl(vcpu_.get(), KVM_RUN, 0);
     entered_ = true;
     if (result < 0) {

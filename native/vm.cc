@@ -8,7 +8,7 @@
 namespace barecell {
 
 Vm::Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options)
-    : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes) {
+    : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes), answers_(options_.answers) {
   options_.imports.resize(image_->layout().import_memories.size());
   timeline_.memory_mapped_ns = monotonic_ns();
 }
@@ -66,7 +66,12 @@ Outcome Vm::boot(int64_t deadline_ns) {
   run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   run->kvm_valid_regs = KVM_SYNC_X86_REGS;
   timeline_.registers_set_ns = monotonic_ns();
+  answers_.start(mailbox()->answers);
+  uint64_t before = host_time_stamp();
   Outcome outcome = this->run(deadline_ns);
+  if (outcome.kind == OutcomeKind::Ready && answers_.wants_clock()) {
+    answers_.calibrate(vcpu_.get(), mailbox()->boot_stamp, before, host_time_stamp());
+  }
   timeline_.ready_ns = monotonic_ns();
   return outcome;
 }

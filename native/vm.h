@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "guest_answers.h"
 #include "guest_memory.h"
 #include "host_call.h"
 #include "image.h"
@@ -23,6 +24,7 @@ struct VmOptions {
   uint64_t max_linear_bytes = 0;
   // One for each import of the image; empty ones stay closed.
   std::vector<HostFunction> imports;
+  AnswerGrants answers;
 };
 
 // When each step of a boot was done, CLOCK_MONOTONIC nanoseconds; 0: not reached.
@@ -75,6 +77,7 @@ class Vm {
   VmOptions options_;
   Timeline timeline_;
   GuestMemory memory_;
+  GuestAnswers answers_;
   // Order matters: the vCPU goes before the VM, and both before the memory they use.
   UniqueFd vm_;
   UniqueFd vcpu_;

@@ -106,7 +106,7 @@ Napi::Function VmBinding::define(Napi::Env env) {
                      });
 }
 
-// new Vm(image, { staged, maxLinearBytes, imports: [{ grant: "wasi" | "zero" | "closed", module, name }], wasi: { args, env, stdin, stdout,
+// new Vm(image, { staged, maxLinearBytes, answersInGuest, imports: [{ grant: "wasi" | "zero" | "closed", module, name }], wasi: { args, env, stdin, stdout,
 // stderr, maxOutputBytes } }). Maps the memory; boot() makes the VM.
 VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&]() {
@@ -128,14 +128,18 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     options.staged = get_bool(config, "staged");
     options.max_linear_bytes = get_u64(config, "maxLinearBytes");
     require(options.max_linear_bytes <= BC_MEMORIES_MAX * uint64_t{BC_LINEAR_MAX_BYTES} && options.max_linear_bytes % BC_WASM_PAGE_SIZE == 0, "maxLinearBytes");
+    bool in_guest = get_bool(config, "answersInGuest");
     Napi::Array imports = get_array(config, "imports");
     for (uint32_t i = 0; i < imports.Length(); i++) {
       Napi::Object entry = as_object(imports.Get(i), "imports");
       std::string grant = get_string(entry, "grant");
       HostFunction function;
       if (grant == "wasi") {
+        std::string name = get_string(entry, "name");
+        if (in_guest && name == "clock_time_get") options.answers.clock = [instance = wasi_]() { return instance->clocks(); };
+        if (in_guest && name == "random_get") options.answers.random = true;
         // The instance lives as long as its functions do, which is as long as the VM.
-        function = [instance = wasi_, bound = wasi_->bind(get_string(entry, "module"), get_string(entry, "name"))](HostCall& call) {
+        function = [instance = wasi_, bound = wasi_->bind(get_string(entry, "module"), name)](HostCall& call) {
           return bound(call);
         };
       } else if (grant == "zero") {

@@ -80,6 +80,9 @@ typedef struct {
   uint32_t size;
 } wasm_rt_externref_table_t;
 
+/* By their places. Made by the glue. */
+extern wasm_rt_memory_t* bc_memories[];
+
 #define wasm_rt_is_initialized() true
 
 __attribute__((noreturn, cold)) void wasm_rt_trap(int trap);

@@ -82,4 +82,11 @@ std::vector<uint8_t> Instance::take_stderr() { return context_->streams[2].take(
 uint64_t Instance::stdout_total() const noexcept { return context_->streams[1].total_bytes(); }
 uint64_t Instance::stderr_total() const noexcept { return context_->streams[2].total_bytes(); }
 
+ClockReading Instance::clocks() const {
+  ClockReading reading;
+  context_->clocks.now(static_cast<uint32_t>(ClockId::Realtime), &reading.realtime_ns);
+  context_->clocks.now(static_cast<uint32_t>(ClockId::Monotonic), &reading.monotonic_ns);
+  return reading;
+}
+
 }  // namespace barecell::wasi

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "../guest_answers.h"
 #include "../host_call.h"
 #include "streams.h"
 
@@ -45,6 +46,9 @@ class Instance {
 
   // The function behind an import; empty if there is none of that name.
   HostFunction bind(std::string_view module, std::string_view name) const;
+
+  // The clocks that clock_time_get shows, for a guest that answers by itself.
+  ClockReading clocks() const;
 
   // What the guest wrote to a stream of kind Capture since the last time. The limit counts on.
   std::vector<uint8_t> take_stdout();

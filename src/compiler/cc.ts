@@ -117,7 +117,7 @@ export async function buildImage(
         "-fno-builtin",
         "-fno-tree-loop-distribute-patterns",
         "-fno-delete-null-pointer-checks",
-        ...["runtime.c", "memory.c", "boot.S", "ring3.S"].map((name) => join(STUBS, name)),
+        ...["runtime.c", "memory.c", "answers.c", "boot.S", "ring3.S"].map((name) => join(STUBS, name)),
         "image.S",
       ),
   ]);
@@ -140,6 +140,7 @@ export async function buildImage(
         "glue.o",
         "runtime.o",
         "memory.o",
+        "answers.o",
         "image.o",
       ],
       "-o",

@@ -4,10 +4,17 @@
  * canonical-module.ts).
  */
 import { BC_PORT_DONE, BC_PORT_GROW, BC_PORT_IMPORT_BASE, BC_PORT_READY, BC_PORT_TRAP } from "../abi.ts";
+import { WASI_MODULES } from "../wasi-modules.ts";
 import { exportName, importModule, importName, moduleName } from "./canonical-module.ts";
 import type { Entry, EntryList } from "./entries.ts";
 import type { LinkPlan, LinkUnit, SizeCheck } from "./linker.ts";
-import { type FunctionType, functionTypeOf, type GlobalType, type ValueType } from "./wasm-reader.ts";
+import {
+  type FunctionType,
+  functionTypeOf,
+  type GlobalType,
+  type ImportInfo,
+  type ValueType,
+} from "./wasm-reader.ts";
 
 const C_TYPE: Record<ValueType, string> = {
   i32: "u32",
@@ -109,7 +116,30 @@ function entrySource(entry: Entry, units: readonly LinkUnit[]): string {
     : globalEntry(entry, callee, self, info.globals[target.index] as GlobalType);
 }
 
-function importStub(importer: number, importIndex: number, port: number, type: FunctionType): string {
+/** WASI functions that guest-stubs/answers.c may answer without an exit: how it is asked, with the parameters `p0`, `p1`, …. */
+const ANSWERED: ReadonlyMap<string, readonly [type: string, call: string]> = new Map([
+  ["clock_time_get", ["i32 i64 i32 -> i32", "bc_clock_time_get(memory, p0, p2)"]],
+  ["random_get", ["i32 i32 -> i32", "bc_random_get(memory, p0, p1)"]],
+]);
+
+/** C that answers a host import in the guest where that is possible, or nothing. @param memory place of the importing module's memory */
+function answerInGuest(entry: FunctionImport, memory: number | undefined): string {
+  const answered = WASI_MODULES.has(entry.module) ? ANSWERED.get(entry.name) : undefined;
+  const type = [...entry.type.params, "->", ...entry.type.results].join(" ");
+  if (answered?.[0] !== type || memory === undefined) return "";
+  return `  const wasm_rt_memory_t* memory = bc_memories[${memory}];\n  u32 answer = ${answered[1]};\n  if (answer != BC_NO_ANSWER) return answer;\n`;
+}
+
+type FunctionImport = Extract<ImportInfo, { kind: "func" }>;
+
+function importStub(
+  importer: number,
+  importIndex: number,
+  port: number,
+  entry: FunctionImport,
+  memory: number | undefined,
+): string {
+  const { type } = entry;
   const from = importModule(importer);
   const params = type.params.map((param, i) => `, ${C_TYPE[param]} p${i}`).join("");
   const head = `${resultType(type)} w2c_${from}_${importName(importIndex)}(struct w2c_${from}* unused${params})`;
@@ -121,7 +151,7 @@ function importStub(importer: number, importIndex: number, port: number, type: F
     tail = `  return (${resultType(type)}){${members}};\n`;
   }
   // noinline: a closed port faults inside this function, and the backtrace should say which import it was.
-  return `__attribute__((noinline)) ${head} {\n  (void)unused;\n  bc_slot* slots = bc_mailbox_page.slots;\n  (void)slots;\n${stores}  bc_out(${BC_PORT_IMPORT_BASE + port}, 0);\n${tail}}\n`;
+  return `__attribute__((noinline)) ${head} {\n  (void)unused;\n  bc_slot* slots = bc_mailbox_page.slots;\n  (void)slots;\n${answerInGuest(entry, memory)}${stores}  bc_out(${BC_PORT_IMPORT_BASE + port}, 0);\n${tail}}\n`;
 }
 
 /** One bit a port, set = closed (SDM vol. 1, 19.5.2). Only the runtime's own ports are open; the host opens granted imports at boot. */
@@ -197,11 +227,15 @@ export function glueSource(input: GlueInput): string {
   const firstTable = (module: number): number => tableCapacities.slice(0, module).flat().length;
   const stubs = plan.hostImports.map(({ module, importIndex }, port) => {
     const entry = units[module]?.info.imports[importIndex];
-    return entry?.kind === "func" ? importStub(module, importIndex, port, entry.type) : "";
+    return entry?.kind === "func"
+      ? importStub(module, importIndex, port, entry, plan.modules[module]?.memories[0])
+      : "";
   });
   const starts = input.instantiateAtBoot ? units.map((_, module) => `instantiate_${module}(0);`) : [];
-  return `#include "barecell-guest.h"
-${units.map((_, module) => `#include "${moduleName(module)}.h"\n`).join("")}${helpers(units)}${stubs.join("")}
+  return `#include "answers.h"
+#include "barecell-guest.h"
+${units.map((_, module) => `#include "${moduleName(module)}.h"\n`).join("")}wasm_rt_memory_t* bc_memories[${Math.max(1, plan.memories.length)}];
+${helpers(units)}${stubs.join("")}
 ${units.map((unit, i) => instantiation(i, plan, unit, headers[i] ?? "", firstTable(i))).join("")}
 void bc_instantiate(void) { ${starts.join(" ")} }
 ${entries.list.map((entry) => entrySource(entry, units)).join("")}

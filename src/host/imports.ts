@@ -2,6 +2,7 @@
 import { BarecellError } from "../errors.ts";
 import type { Image } from "../image/image.ts";
 import type { ImageImport, Signature, ValueType } from "../image/manifest.ts";
+import { WASI_MODULES } from "../wasi-modules.ts";
 
 /** What happens with an import that nobody grants. */
 export type UnknownImports = "refuse" | "trap" | "default";
@@ -22,7 +23,6 @@ export interface KnownFunction {
   readonly results: string;
 }
 
-const WASI_MODULES: ReadonlySet<string> = new Set(["wasi_snapshot_preview1", "wasi_unstable"]);
 const LETTERS: Readonly<Record<string, ValueType>> = { i: "i32", j: "i64", f: "f32", d: "f64" };
 /** What a host call can carry (kHostCallMaxSlots in native/host_call.h). */
 const MAX_ZERO_RESULTS = 16;

@@ -83,6 +83,7 @@ export interface NativeImport {
 export interface NativeVmOptions {
   readonly staged: boolean;
   readonly maxLinearBytes: number;
+  readonly answersInGuest: boolean;
   readonly imports: readonly NativeImport[];
   readonly wasi: {
     readonly args: readonly string[];

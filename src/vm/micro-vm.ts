@@ -213,6 +213,7 @@ function createExecution(image: Image, options: BootOptions): Execution {
     const native = new (addon().Vm)(nativeImage(image), {
       staged: checked.staged,
       maxLinearBytes: checked.maxLinearBytes,
+      answersInGuest: checked.answersInGuest,
       imports,
       wasi: checked.wasi,
     });

@@ -36,6 +36,8 @@ export interface BootOptions {
   readonly wasi?: WasiOptions;
   /** Captured output, both streams together, bytes. Default 64 MiB. */
   readonly maxOutputBytes?: number;
+  /** Whether the guest answers WASI's clocks and random numbers itself, without a VM exit, where they are granted. Default true. */
+  readonly answersInGuest?: boolean;
   /** After a trap the VM is "poison"ed (default), or can be called again ("keep"), as WebAssembly's own rules allow. */
   readonly afterTrap?: "poison" | "keep";
 }
@@ -43,6 +45,7 @@ export interface BootOptions {
 export interface CheckedBootOptions {
   readonly staged: boolean;
   readonly maxLinearBytes: number;
+  readonly answersInGuest: boolean;
   /** 0: none. */
   readonly timeoutMs: number;
   readonly unknownImports: UnknownImports;
@@ -65,6 +68,7 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
   return {
     staged: oneOf("boot", options.boot ?? "staged", ["staged", "direct"]) === "staged",
     maxLinearBytes: memoryLimit(image, options.maxMemoryBytes),
+    answersInGuest: trueOrFalse("answersInGuest", options.answersInGuest ?? true),
     timeoutMs: checkTimeout(options.timeoutMs ?? DEFAULT_TIMEOUT_MS),
     unknownImports: oneOf("unknownImports", options.unknownImports ?? "refuse", [
       "refuse",
@@ -91,6 +95,11 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
 
 function invalid(message: string): BarecellError {
   return new BarecellError("BARECELL_ARGUMENT_INVALID", message);
+}
+
+function trueOrFalse(name: string, value: boolean): boolean {
+  if (typeof value === "boolean") return value;
+  throw invalid(`${name} must be true or false, not ${String(value)}`);
 }
 
 function oneOf<T extends string>(name: string, value: T, allowed: readonly T[]): T {
