@@ -107,6 +107,8 @@
 #define BC_TRAP_STACK_EXHAUSTED 9
 /* An imported memory or table is smaller than its importer asks for; found when the importer is instantiated. */
 #define BC_TRAP_UNLINKABLE 10
+/* The host gave back a reference to a function that it never got. */
+#define BC_TRAP_BAD_REFERENCE 11
 /* The host asked for something the image does not have: a fault of the host's, kept apart from the tenant's traps. */
 #define BC_TRAP_BAD_REQUEST 64
 

@@ -16,6 +16,6 @@ static uint64_t bc_funcref_to_host(wasm_rt_funcref_t value) {
 
 static wasm_rt_funcref_t bc_funcref_from_host(uint64_t number) {
   if (number == 0) return wasm_rt_funcref_null_value;
-  if (number > BC_REFERENCES || bc_references[number - 1].func == NULL) wasm_rt_trap(BC_TRAP_BAD_REQUEST);
+  if (number > BC_REFERENCES || bc_references[number - 1].func == NULL) wasm_rt_trap(BC_TRAP_BAD_REFERENCE);
   return bc_references[number - 1];
 }

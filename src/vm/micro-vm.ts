@@ -142,6 +142,11 @@ export class MicroVM {
     return this.#main.global(name);
   }
 
+  /** Sets a mutable global that the main module exports. */
+  setGlobal(name: string, value: unknown): void {
+    this.#main.setGlobal(name, value);
+  }
+
   /**
    * Runs a WASI command's `_start`.
    * @returns its exit status (0 if it returns without one)

@@ -25,6 +25,9 @@ export class FunctionReference {
 /** Stands for -0 among the keys, since a Map takes it for 0, and the guest is to give back what it got. */
 const NEGATIVE_ZERO = Symbol("-0");
 
+/** More functions than any module has that gives them out: a guest must not fill the host's memory with numbers that it makes up. */
+const MAX_FUNCTIONS = 100_000;
+
 /** The null reference is number 0 in both directions. */
 export class References {
   readonly #values: unknown[] = [];
@@ -59,6 +62,12 @@ export class References {
     if (number === 0n) return null;
     let reference = this.#functions.get(number);
     if (reference === undefined) {
+      if (this.#functions.size >= MAX_FUNCTIONS) {
+        throw new BarecellError(
+          "BARECELL_GUEST_PROTOCOL",
+          `the guest returned more than ${MAX_FUNCTIONS} different funcrefs`,
+        );
+      }
       reference = new FunctionReference(this, number);
       this.#functions.set(number, reference);
     }

@@ -4,6 +4,7 @@ import {
   BC_PORT_IMPORT_BASE,
   BC_STACK_HOLE_BASE,
   BC_STACK_TOP,
+  BC_TRAP_BAD_REFERENCE,
   BC_TRAP_BAD_REQUEST,
   BC_TRAP_INDIRECT_CALL_TYPE_MISMATCH,
   BC_TRAP_INTEGER_DIVIDE_BY_ZERO,
@@ -59,10 +60,13 @@ const REPORTED: Readonly<Record<number, TrapDescription>> = {
     code: "BARECELL_LINK_FAILED",
     message: "an imported memory or table is smaller now than the module asks for",
   },
+  [BC_TRAP_BAD_REFERENCE]: {
+    code: "BARECELL_ARGUMENT_INVALID",
+    message: "a funcref was passed that no call of this VM returned",
+  },
   [BC_TRAP_BAD_REQUEST]: {
-    code: "BARECELL_INTERNAL",
-    message:
-      "the guest runtime did not know the call, or a number that was given to it for a function (callRaw)",
+    code: "BARECELL_GUEST_PROTOCOL",
+    message: "the guest's runtime says that it does not know what the host asked for",
   },
 };
 

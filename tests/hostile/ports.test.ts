@@ -61,7 +61,7 @@ for (const [name, port] of [
     const atOnce: HostileCase["expected"] = way === "rep outsb" ? [PROTOCOL] : [];
     return [
       ...atOnce,
-      ...{ READY: [PROTOCOL], DONE: ["any result"], TRAP: [PROTOCOL, "BARECELL_INTERNAL"], GROW: [1n] }[name],
+      ...{ READY: [PROTOCOL], DONE: ["any result"], TRAP: [PROTOCOL], GROW: [1n] }[name],
     ] as HostileCase["expected"];
   });
 }
@@ -102,7 +102,7 @@ for (const [number, code] of [
   [1, "BARECELL_TRAP_UNREACHABLE"],
   [9, "BARECELL_TRAP_STACK_EXHAUSTED"],
   [10, PROTOCOL],
-  [64, "BARECELL_INTERNAL"],
+  [64, PROTOCOL],
   [255, PROTOCOL],
 ] as const) {
   cases.push({
@@ -153,7 +153,7 @@ cases.push({
 cases.push({
   name: "mailbox operation and function changed, then the call entry again",
   code: `${MAILBOX} movl $77, BC_MAILBOX_OP(%rbx)\n movl $-1, BC_MAILBOX_FUNCTION(%rbx)\n movabs $${rawHost.symbol("bc_ring3_call")}, %rax\n jmp *%rax`,
-  expected: ["BARECELL_INTERNAL"],
+  expected: [PROTOCOL],
 });
 
 hostileSuite("ports", cases);

@@ -176,7 +176,7 @@ describe("funcref", () => {
       const before = [0, 1, 2, 3].map((place) => table.callSync("get", place));
       await withVm(image, { afterTrap: "keep" }, async (other) => {
         const fresh = other.module("table");
-        await failure(() => fresh.callRaw("put", raw(3n, number)), "BARECELL_INTERNAL");
+        await failure(() => fresh.callRaw("put", raw(3n, number)), "BARECELL_ARGUMENT_INVALID");
         expect(fresh.callSync("get", 3)).toBeNull();
         expect(fresh.callSync("call", 0)).toBe(1);
       });
