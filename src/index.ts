@@ -23,6 +23,13 @@ export type {
 } from "./image/manifest.ts";
 export { LinearMemoryView } from "./vm/linear-memory.ts";
 export { type CallResult, type ExitCounts, MicroVM, type VmState } from "./vm/micro-vm.ts";
-export type { BootOptions, InputSource, OutputTarget, WasiOptions } from "./vm/options.ts";
+export type { BootOptions } from "./vm/options.ts";
 export type { Timeline, TimelineStep } from "./vm/timeline.ts";
 export type { WasmValue } from "./vm/values.ts";
+export type {
+  DirectoryGrant,
+  InputSource,
+  OutputTarget,
+  WasiLimits,
+  WasiOptions,
+} from "./vm/wasi-options.ts";
