@@ -84,7 +84,8 @@ Napi::Function VmBinding::define(Napi::Env env) {
                      });
 }
 
-// new Vm(image, { staged, maxLinearBytes, imports: [{ grant: "wasi" | "zero" | "closed", module, name }], wasi (see wasi_binding.h) }). Maps the memory; boot() makes the VM.
+// new Vm(image, { staged, maxLinearBytes, imports: [{ grant: "wasi" | "zero" | "closed", module, name }], wasi (see wasi_binding.h) }).
+// Maps the memory; boot() makes the VM.
 VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&]() {
     Napi::Object image_object = as_object(info[0], "image");
@@ -253,6 +254,7 @@ Napi::Value VmBinding::dispose(const Napi::CallbackInfo& info) {
       idle_vm();
       live_vms_->erase(vm_);
       vm_.reset();
+      wasi_->close();
     }
     return info.Env().Undefined();
   });

@@ -83,6 +83,20 @@ void test_bound_functions_outlive_the_instance() {
   CHECK_EQ(bytes[4], 8);
 }
 
+void test_close() {
+  int before = open_fds();
+  Config config = capturing();
+  config.preopens.push_back({"/", "/tmp", true, 0});
+  Guest guest(std::move(config));
+  guest.put(100, std::string("text"));
+  CHECK(guest.write(1, 100, 4) == Errno::Success);
+  CHECK(open_fds() > before);
+  guest.instance.close();
+  CHECK_EQ(open_fds(), before);
+  CHECK(guest.write(1, 100, 4) == Errno::Badf);
+  CHECK(string_of(guest.instance.take_stdout()) == "text");
+}
+
 void test_configuration() {
   auto with = [](auto change) {
     return [change] {
@@ -1052,6 +1066,7 @@ void test_no_memory() {
 void run_stream_tests() {
   test_table();
   test_bound_functions_outlive_the_instance();
+  test_close();
   test_configuration();
   test_strings();
   test_exit_and_yield();

@@ -51,6 +51,11 @@ class DescriptorTable {
     open_--;
     if (fd >= kFirstNumber && fd < first_free_) first_free_ = fd;
   }
+  void clear() noexcept {
+    entries_.clear();
+    open_ = 0;
+    first_free_ = kFirstNumber;
+  }
   // `to` stands for what `fd` did, and `fd` for nothing. Both are open.
   void renumber(uint32_t fd, uint32_t to) noexcept {
     if (fd == to) return;

@@ -151,6 +151,8 @@ HostFunction Instance::bind(std::string_view module, std::string_view name) cons
   };
 }
 
+void Instance::close() noexcept { context_->descriptors.clear(); }
+
 std::vector<uint8_t> Instance::take_stdout() { return context_->streams[1]->take(); }
 std::vector<uint8_t> Instance::take_stderr() { return context_->streams[2]->take(); }
 uint64_t Instance::stdout_total() const noexcept { return context_->streams[1]->total_bytes(); }

@@ -62,6 +62,10 @@ class Instance {
   // The function behind an import; empty if there is none of that name.
   HostFunction bind(std::string_view module, std::string_view name) const;
 
+  // Gives back all that the program has open, when it will not be called again; what was captured stays. This object may live on
+  // for long after its VM, until it is collected.
+  void close() noexcept;
+
   // What the guest wrote to a stream of kind Capture since the last time. The limit counts on.
   std::vector<uint8_t> take_stdout();
   std::vector<uint8_t> take_stderr();

@@ -1,6 +1,14 @@
 /** Directories of a guest as an embedder and a user of the command line see them; the functions themselves are tested in native/tests. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -181,6 +189,36 @@ describe("directories", () => {
       expect(guest.open("x".repeat(4096))).toBe(MORE.nametoolong);
       expect(readFileSync(join(folder, "secret"), "utf8")).toBe("secret");
     }));
+  it("what is no file is not opened, and nothing waits for it", async () => {
+    spawnSync("mkfifo", [join(folder, "in/fifo")]);
+    await withGuest(
+      { preopens: { "/": { host: join(folder, "in"), writable: true }, "/dev": "/dev" } },
+      (guest) => {
+        for (const rights of [READ, ALL]) {
+          expect(guest.open("fifo", 0, rights)).toBe(MORE.notcapable);
+          expect(guest.open("null", 0, rights, 4)).toBe(MORE.notcapable);
+          expect(guest.open("tty", 0, rights, 4)).toBe(MORE.notcapable);
+        }
+      },
+    );
+  });
+  it("leave no descriptor behind in the host", async () => {
+    const count = () => readdirSync("/proc/self/fd").length;
+    const use = () =>
+      withGuest(
+        { preopens: { "/": { host: join(folder, "in"), writable: true }, "/tmp": { memoryBytes: 100_000 } } },
+        (guest) => {
+          for (let i = 0; i < 20; i++) {
+            expect(guest.open("mine", 0, READ)).toBe(ERRNO.success);
+            expect(guest.open(`file${i}`, CREATE, ALL, 4)).toBe(ERRNO.success);
+          }
+        },
+      );
+    for (let i = 0; i < 3; i++) await use();
+    const before = count();
+    for (let i = 0; i < 10; i++) await use();
+    expect(count()).toBeLessThanOrEqual(before);
+  });
   it("that cannot be opened are an error of the boot, with the path", async () => {
     const options: BootOptions = { wasi: { preopens: { "/": join(folder, "none") } } };
     const error = await failure(() => MicroVM.boot(image, options), "BARECELL_PREOPEN_FAILED");
