@@ -4,6 +4,7 @@
 
 #include "image_binding.h"
 #include "napi_values.h"
+#include "wasi_binding.h"
 
 namespace barecell {
 namespace {
@@ -37,29 +38,6 @@ Napi::Object to_js(Napi::Env env, const Outcome& outcome) {
   object.Set("registers", registers);
   object.Set("detail", outcome.detail);
   return object;
-}
-
-wasi::StreamConfig read_stream(const Napi::Object& config, const char* name) {
-  wasi::StreamConfig stream{};
-  stream.kind = wasi::StreamConfig::Kind::None;
-  stream.fd = -1;
-  Napi::Object object = as_object(config.Get(name), name);
-  std::string kind = get_string(object, "kind");
-  if (kind == "fd") {
-    stream.kind = wasi::StreamConfig::Kind::Fd;
-    stream.fd = static_cast<int>(get_u64(object, "fd"));
-  } else if (kind == "capture") {
-    stream.kind = wasi::StreamConfig::Kind::Capture;
-  } else if (kind == "bytes") {
-    stream.kind = wasi::StreamConfig::Kind::Bytes;
-    Napi::Value bytes = object.Get("bytes");
-    require(bytes.IsTypedArray() && bytes.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "bytes");
-    auto array = bytes.As<Napi::Uint8Array>();
-    stream.bytes.assign(array.Data(), array.Data() + array.ByteLength());
-  } else {
-    require(kind == "none", "stream kind");
-  }
-  return stream;
 }
 
 // The work of an asynchronous call leaves its result here, or what went wrong.
@@ -106,8 +84,8 @@ Napi::Function VmBinding::define(Napi::Env env) {
                      });
 }
 
-// new Vm(image, { staged, maxLinearBytes, answersInGuest, imports: [{ grant: "wasi" | "zero" | "closed", module, name }], wasi: { args, env, stdin, stdout,
-// stderr, maxOutputBytes } }). Maps the memory; boot() makes the VM.
+// new Vm(image, { staged, maxLinearBytes, answersInGuest, imports: [{ grant: "wasi" | "zero" | "closed", module, name }],
+// wasi (see wasi_binding.h) }). Maps the memory; boot() makes the VM.
 VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&]() {
     Napi::Object image_object = as_object(info[0], "image");
@@ -115,15 +93,7 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     ImageBinding* image = ImageBinding::Unwrap(image_object);
     require(image->image() != nullptr, "image");
     Napi::Object config = as_object(info[1], "options");
-    Napi::Object wasi_config = as_object(config.Get("wasi"), "wasi");
-    wasi_ = std::make_shared<wasi::Instance>(wasi::Config{
-        get_strings(wasi_config, "args"),
-        get_strings(wasi_config, "env"),
-        read_stream(wasi_config, "stdin"),
-        read_stream(wasi_config, "stdout"),
-        read_stream(wasi_config, "stderr"),
-        get_u64(wasi_config, "maxOutputBytes"),
-    });
+    wasi_ = std::make_shared<wasi::Instance>(read_wasi_config(as_object(config.Get("wasi"), "wasi")));
     VmOptions options;
     options.staged = get_bool(config, "staged");
     options.max_linear_bytes = get_u64(config, "maxLinearBytes");
@@ -136,8 +106,11 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
       HostFunction function;
       if (grant == "wasi") {
         std::string name = get_string(entry, "name");
-        if (in_guest && name == "clock_time_get") options.answers.clock = [instance = wasi_]() { return instance->clocks(); };
-        if (in_guest && name == "random_get") options.answers.random = true;
+        // A fixed clock moves when it is asked, and a fixed generator has one seed: those are the host's to answer.
+        if (in_guest && name == "clock_time_get" && !wasi_->has_fixed_clock()) {
+          options.answers.clock = [instance = wasi_]() { return instance->clocks(); };
+        }
+        if (in_guest && name == "random_get" && !wasi_->has_fixed_random()) options.answers.random = true;
         // The instance lives as long as its functions do, which is as long as the VM.
         function = [instance = wasi_, bound = wasi_->bind(get_string(entry, "module"), name)](HostCall& call) {
           return bound(call);
@@ -288,6 +261,7 @@ Napi::Value VmBinding::dispose(const Napi::CallbackInfo& info) {
       idle_vm();
       live_vms_->erase(vm_);
       vm_.reset();
+      wasi_->close();
     }
     return info.Env().Undefined();
   });

@@ -11,7 +11,11 @@ function step(command) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-const wasi = readdirSync("native/wasi").filter((name) => name.endsWith(".cc"));
+const sources = ["native/tests", "native/wasi"].flatMap((folder) =>
+  readdirSync(folder)
+    .filter((name) => name.endsWith(".cc"))
+    .map((name) => `${folder}/${name}`),
+);
 step([
   process.env.CXX ?? "g++",
   ...[
@@ -24,13 +28,7 @@ step([
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=undefined",
   ],
-  ...[
-    "-Inative",
-    "-Iguest-stubs",
-    "native/tests/wasi_test.cc",
-    ...wasi.map((name) => `native/wasi/${name}`),
-    "-lutil",
-  ],
+  ...["-Inative", "-Iguest-stubs", ...sources, "-lutil"],
   ...["-o", "build/native-tests/wasi_test"],
 ]);
 step(["build/native-tests/wasi_test"]);

@@ -44,6 +44,11 @@ export const errorTable = {
     when: "An output file could not be written.",
     cure: "Check the path, its permissions and the free space; `cause` holds the system's error.",
   },
+  BARECELL_PREOPEN_FAILED: {
+    kind: "usage",
+    when: "A directory that the guest was to get could not be opened.",
+    cure: "Check that the path is a directory that this process may read; the message holds the system's error.",
+  },
   BARECELL_MODULE_INVALID: {
     kind: "module",
     when: "The input is not a valid WebAssembly module: empty, text, truncated, malformed or failing validation.",

@@ -28,7 +28,14 @@ export type { VmState } from "./vm/execution.ts";
 export { LinearMemoryView } from "./vm/linear-memory.ts";
 export { type ExitCounts, MicroVM } from "./vm/micro-vm.ts";
 export { type CallResult, ModuleInstance } from "./vm/module-instance.ts";
-export type { BootOptions, InputSource, OutputTarget, WasiOptions } from "./vm/options.ts";
+export type { BootOptions } from "./vm/options.ts";
 export { FunctionReference } from "./vm/references.ts";
 export type { Timeline, TimelineStep } from "./vm/timeline.ts";
 export type { WasmValue } from "./vm/values.ts";
+export type {
+  DirectoryGrant,
+  InputSource,
+  OutputTarget,
+  WasiLimits,
+  WasiOptions,
+} from "./vm/wasi-options.ts";

@@ -1,6 +1,8 @@
-// args_*, environ_*, proc_exit and sched_yield: what a program is given at its start, and its end.
+// args_*, environ_*, proc_* and sched_yield: what a program is given at its start, and its end.
 #include <sched.h>
 
+#include <csignal>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -63,6 +65,24 @@ HostCallAction environ_sizes_get(Context& context, HostCall& call, Dialect) { re
 // $exitcode is a u32, all of it; what a process can tell its parent (8 bits) is not this layer's business.
 HostCallAction proc_exit(Context&, HostCall& call, Dialect) {
   call.exit_code = call.u32(0);
+  return HostCallAction::Exit;
+}
+
+// A guest has no handlers, so a signal does what it does by default: nothing, or it ends the program, with the status that shells
+// have for that (128 and the host's number of the signal). There is nobody who could continue a program that was stopped.
+HostCallAction proc_raise(Context&, HostCall& call, Dialect) {
+  // In the order of the specification; 0 is for those that are ignored.
+  static constexpr int kHostSignals[] = {
+      0,       SIGHUP,  SIGINT,  SIGQUIT, SIGILL,  SIGTRAP, SIGABRT, SIGBUS,  SIGFPE,    SIGKILL, SIGUSR1, SIGSEGV, SIGUSR2, 0 /* pipe */, SIGALRM, SIGTERM,
+      0 /* chld */, 0 /* cont */, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, 0 /* urg */, SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, 0 /* winch */, SIGPOLL, SIGPWR, SIGSYS,
+  };
+  static_assert(std::size(kHostSignals) == kSignalValues);
+  uint32_t signal = call.u32(0);
+  if (signal >= kSignalValues) return answer(call, Errno::Inval);
+  int host = kHostSignals[signal];
+  if (host == 0) return answer(call, Errno::Success);
+  if (host == SIGSTOP || host == SIGTSTP || host == SIGTTIN || host == SIGTTOU) return answer(call, Errno::Notsup);
+  call.exit_code = 128 + static_cast<uint32_t>(host);
   return HostCallAction::Exit;
 }
 

@@ -8,12 +8,17 @@
 #include <cerrno>
 
 #include "context.h"
+#include "host_io.h"
 
 namespace barecell::wasi {
 namespace {
 
 // So much is made between two looks at whether to stop: well below a millisecond of work.
 constexpr size_t kRandomChunk = 64 << 10;
+
+// A fixed clock begins at 2000-01-01T00:00:00Z and moves by this each time it is read.
+constexpr uint64_t kFixedStart = 946'684'800'000'000'000;
+constexpr uint64_t kFixedStep = 1000;
 
 // The CPU-time clocks: wasmtime has none (EBADF), uvwasi gives those of the host process, the specification wants EINVAL where
 // there is none. Older wasi-libc implements clock() by them, so programs of that time measure nothing without them. "The current
@@ -44,24 +49,37 @@ uint64_t host_clock_ns(int clock) noexcept {
   return nanoseconds_of(time);
 }
 
-// Counted from the program's start, because the time since the host's boot is nothing that a tenant was granted.
-Clocks::Clocks() noexcept : monotonic_start_(host_clock_ns(CLOCK_MONOTONIC)) {}
+Clocks::Clocks(bool fixed) noexcept : fixed_(fixed), monotonic_start_(monotonic()) {}
 
+uint64_t Clocks::realtime() const noexcept { return fixed_ ? kFixedStart + fixed_ns_ : host_clock_ns(CLOCK_REALTIME); }
+uint64_t Clocks::monotonic() const noexcept { return fixed_ ? fixed_ns_ : host_clock_ns(CLOCK_MONOTONIC); }
+void Clocks::skip(uint64_t nanoseconds) noexcept { fixed_ns_ += nanoseconds; }
+
+// The monotonic clock is counted from the program's start, because the time since the host's boot is nothing that a tenant was
+// granted.
 Errno Clocks::now(uint32_t id, uint64_t* nanoseconds) noexcept {
   if (id >= kClockIds) return Errno::Inval;
+  // A program that waits for time to pass by looking at the clock must come to its end.
+  if (fixed_) fixed_ns_ += kFixedStep;
   switch (static_cast<ClockId>(id)) {
     case ClockId::Realtime:
-      *nanoseconds = host_clock_ns(CLOCK_REALTIME);
+      *nanoseconds = realtime();
       break;
     case ClockId::Monotonic:
-      *nanoseconds = host_clock_ns(CLOCK_MONOTONIC) - monotonic_start_;
+      *nanoseconds = monotonic() - monotonic_start_;
       break;
     case ClockId::ProcessCputime:
     case ClockId::ThreadCputime:
-      *nanoseconds = cpu_time();
+      *nanoseconds = fixed_ ? fixed_ns_ : cpu_time();
       break;
   }
   return Errno::Success;
+}
+
+uint64_t Clocks::resolution(ClockId id) const noexcept {
+  timespec resolution{};
+  clock_getres(host_clock(id), &resolution);
+  return fixed_ ? kFixedStep : std::max<uint64_t>(1, nanoseconds_of(resolution));
 }
 
 // A program may be called on one thread now and on another later. The clock goes on from where it was: it may miss time, but
@@ -79,12 +97,10 @@ uint64_t Clocks::cpu_time() noexcept {
 }
 
 // "Implementations are required to provide a non-zero value for supported clocks. For unsupported clocks, return errno::inval."
-HostCallAction clock_res_get(Context&, HostCall& call, Dialect) {
+HostCallAction clock_res_get(Context& context, HostCall& call, Dialect) {
   uint32_t id = call.u32(0), result_at = call.u32(1);
   if (id >= kClockIds) return answer(call, Errno::Inval);
-  timespec resolution{};
-  clock_getres(host_clock(static_cast<ClockId>(id)), &resolution);
-  return answer_written(call, call.memory.write_value(result_at, std::max<uint64_t>(1, nanoseconds_of(resolution))));
+  return answer_written(call, call.memory.write_value(result_at, context.clocks.resolution(static_cast<ClockId>(id))));
 }
 
 // The argument between is the lag that the guest tolerates: there is none.
@@ -95,9 +111,34 @@ HostCallAction clock_time_get(Context& context, HostCall& call, Dialect) {
   return answer_written(call, call.memory.write_value(result_at, now));
 }
 
-HostCallAction random_get(Context&, HostCall& call, Dialect) {
+uint64_t FixedRandom::next() noexcept {
+  uint64_t value = state_ += 0x9e3779b97f4a7c15;
+  value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
+  value = (value ^ value >> 27) * 0x94d049bb133111eb;
+  return value ^ value >> 31;
+}
+
+namespace {
+
+HostCallAction fixed_random_get(FixedRandom& random, HostCall& call, uint64_t at, uint64_t left) {
+  uint64_t block[512];
+  while (left > 0) {
+    size_t bytes = std::min<uint64_t>(left, sizeof block);
+    for (size_t i = 0; i * sizeof block[0] < bytes; i++) block[i] = random.next();
+    if (!call.memory.write(at, block, bytes)) return answer(call, Errno::Fault);
+    at += bytes;
+    left -= bytes;
+    if (left > 0 && stop_requested(call)) return HostCallAction::Interrupted;
+  }
+  return answer(call, Errno::Success);
+}
+
+}  // namespace
+
+HostCallAction random_get(Context& context, HostCall& call, Dialect) {
   uint64_t at = call.u32(0), left = call.u32(1);
   if (!in_bounds(call.memory, at, left)) return answer(call, Errno::Fault);
+  if (context.random) return fixed_random_get(*context.random, call, at, left);
   while (left > 0) {
     // No flag would mean to sleep in the kernel until the generator is seeded, at the host's boot.
     ssize_t made = getrandom(call.memory.range_for_kernel(at, left), std::min<uint64_t>(left, kRandomChunk), GRND_NONBLOCK);

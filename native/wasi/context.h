@@ -5,10 +5,14 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "../host_call.h"
+#include "descriptor_table.h"
+#include "limits.h"
 #include "streams.h"
 #include "types.h"
 
@@ -22,35 +26,57 @@ struct StringList {
   uint32_t total_bytes = 0;  // with the NUL that ends each
 };
 
+uint64_t host_clock_ns(int clock) noexcept;
+
 class Clocks {
  public:
-  Clocks() noexcept;
+  // `fixed`: a clock of the program's own, the same in every run, which moves by what it does and not by what the host does.
+  explicit Clocks(bool fixed) noexcept;
 
   // Errno::Inval for a clock that there is not.
   Errno now(uint32_t id, uint64_t* nanoseconds) noexcept;
-  // Of CLOCK_MONOTONIC when the program's own monotonic clock was zero.
+  bool is_fixed() const noexcept { return fixed_; }
+  uint64_t resolution(ClockId id) const noexcept;
+
+  // For waits and timestamps. `monotonic` counts from where monotonic_start() says.
+  uint64_t realtime() const noexcept;
+  uint64_t monotonic() const noexcept;
+  // What monotonic() was when the program's own monotonic clock was zero.
   uint64_t monotonic_start() const noexcept { return monotonic_start_; }
+  // Instead of waiting, of a fixed clock.
+  void skip(uint64_t nanoseconds) noexcept;
 
  private:
   uint64_t cpu_time() noexcept;
 
-  uint64_t monotonic_start_;
+  bool fixed_;
+  uint64_t fixed_ns_ = 0;
+  uint64_t monotonic_start_ = 0;
   pid_t cpu_thread_ = 0;
   uint64_t cpu_offset_ = 0;
   uint64_t cpu_last_ = 0;
 };
 
-uint64_t host_clock_ns(int clock) noexcept;
+// Random bytes that are the same in every run (SplitMix64). Nothing that is to be secret may come from them.
+class FixedRandom {
+ public:
+  explicit FixedRandom(uint64_t seed) noexcept : state_(seed) {}
+  uint64_t next() noexcept;
+
+ private:
+  uint64_t state_;
+};
 
 struct Context {
   StringList args;
   StringList env;
   Clocks clocks;
-  OutputBudget budget;
-  std::array<Stream, 3> streams;
-
-  // Null: no such descriptor, or closed (EBADF).
-  Stream* stream(uint32_t fd) noexcept { return fd < streams.size() && streams[fd].is_open() ? &streams[fd] : nullptr; }
+  std::optional<FixedRandom> random;  // none: the host's
+  OutputBudget output;
+  WriteBudget storage;
+  DescriptorTable descriptors;
+  // Shared with the table, and kept when a guest closes them: the host asks for what was written.
+  std::array<std::shared_ptr<Stream>, 3> streams;
 };
 
 using Handler = HostCallAction (*)(Context&, HostCall&, Dialect);
@@ -71,12 +97,30 @@ inline bool in_bounds(LinearMemory& memory, uint64_t offset, uint64_t count) noe
 // For work of a length that the guest chooses and that does not wait: whether the call must end.
 inline bool stop_requested(HostCall& call) noexcept { return call.waiter.wait(-1, 0, 0) < 0; }
 
+// The entry of an open descriptor that has all of `rights`.
+inline Errno find_entry(Context& context, uint32_t fd, Rights rights, Entry** to) noexcept {
+  *to = context.descriptors.find(fd);
+  if (*to == nullptr) return Errno::Badf;
+  // wasi-libc makes POSIX's EBADF of this one.
+  return (*to)->has(rights) ? Errno::Success : Errno::Notcapable;
+}
+
+// The same of a directory. That it is none comes first: no right would help.
+inline Errno find_directory(Context& context, uint32_t fd, Rights rights, Entry** entry, Directory** to) noexcept {
+  *entry = context.descriptors.find(fd);
+  if (*entry == nullptr) return Errno::Badf;
+  *to = (*entry)->object->as_directory();
+  if (*to == nullptr) return Errno::Notdir;
+  return (*entry)->has(rights) ? Errno::Success : Errno::Notcapable;
+}
+
 // args_env.cc
 HostCallAction args_get(Context&, HostCall&, Dialect);
 HostCallAction args_sizes_get(Context&, HostCall&, Dialect);
 HostCallAction environ_get(Context&, HostCall&, Dialect);
 HostCallAction environ_sizes_get(Context&, HostCall&, Dialect);
 HostCallAction proc_exit(Context&, HostCall&, Dialect);
+HostCallAction proc_raise(Context&, HostCall&, Dialect);
 HostCallAction sched_yield(Context&, HostCall&, Dialect);
 // clock_random.cc
 HostCallAction clock_res_get(Context&, HostCall&, Dialect);
@@ -84,16 +128,44 @@ HostCallAction clock_time_get(Context&, HostCall&, Dialect);
 HostCallAction random_get(Context&, HostCall&, Dialect);
 // descriptors.cc
 HostCallAction fd_close(Context&, HostCall&, Dialect);
-HostCallAction fd_fdstat_get(Context&, HostCall&, Dialect);
-HostCallAction fd_fdstat_set_flags(Context&, HostCall&, Dialect);
-HostCallAction fd_filestat_get(Context&, HostCall&, Dialect);
+HostCallAction fd_pread(Context&, HostCall&, Dialect);
 HostCallAction fd_prestat_dir_name(Context&, HostCall&, Dialect);
 HostCallAction fd_prestat_get(Context&, HostCall&, Dialect);
+HostCallAction fd_pwrite(Context&, HostCall&, Dialect);
 HostCallAction fd_read(Context&, HostCall&, Dialect);
+HostCallAction fd_readdir(Context&, HostCall&, Dialect);
+HostCallAction fd_renumber(Context&, HostCall&, Dialect);
 HostCallAction fd_seek(Context&, HostCall&, Dialect);
 HostCallAction fd_tell(Context&, HostCall&, Dialect);
 HostCallAction fd_write(Context&, HostCall&, Dialect);
+// attributes.cc
+HostCallAction fd_advise(Context&, HostCall&, Dialect);
+HostCallAction fd_allocate(Context&, HostCall&, Dialect);
+HostCallAction fd_datasync(Context&, HostCall&, Dialect);
+HostCallAction fd_fdstat_get(Context&, HostCall&, Dialect);
+HostCallAction fd_fdstat_set_flags(Context&, HostCall&, Dialect);
+HostCallAction fd_fdstat_set_rights(Context&, HostCall&, Dialect);
+HostCallAction fd_filestat_get(Context&, HostCall&, Dialect);
+HostCallAction fd_filestat_set_size(Context&, HostCall&, Dialect);
+HostCallAction fd_filestat_set_times(Context&, HostCall&, Dialect);
+HostCallAction fd_sync(Context&, HostCall&, Dialect);
+HostCallAction path_filestat_get(Context&, HostCall&, Dialect);
+HostCallAction path_filestat_set_times(Context&, HostCall&, Dialect);
+// paths.cc
+HostCallAction path_create_directory(Context&, HostCall&, Dialect);
+HostCallAction path_link(Context&, HostCall&, Dialect);
+HostCallAction path_open(Context&, HostCall&, Dialect);
+HostCallAction path_readlink(Context&, HostCall&, Dialect);
+HostCallAction path_remove_directory(Context&, HostCall&, Dialect);
+HostCallAction path_rename(Context&, HostCall&, Dialect);
+HostCallAction path_symlink(Context&, HostCall&, Dialect);
+HostCallAction path_unlink_file(Context&, HostCall&, Dialect);
 // poll.cc
 HostCallAction poll_oneoff(Context&, HostCall&, Dialect);
+// socket_calls.cc
+HostCallAction sock_accept(Context&, HostCall&, Dialect);
+HostCallAction sock_recv(Context&, HostCall&, Dialect);
+HostCallAction sock_send(Context&, HostCall&, Dialect);
+HostCallAction sock_shutdown(Context&, HostCall&, Dialect);
 
 }  // namespace barecell::wasi

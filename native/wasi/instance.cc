@@ -4,7 +4,12 @@
 #include <new>
 #include <utility>
 
+#include "../failure.h"
 #include "context.h"
+#include "guest_path.h"
+#include "host_directory.h"
+#include "memory_file.h"
+#include "sockets.h"
 
 namespace barecell::wasi {
 namespace {
@@ -21,20 +26,46 @@ constexpr Function kFunctions[] = {
     {{"clock_time_get", "iji", "i"}, clock_time_get},
     {{"environ_get", "ii", "i"}, environ_get},
     {{"environ_sizes_get", "ii", "i"}, environ_sizes_get},
+    {{"fd_advise", "ijji", "i"}, fd_advise},
+    {{"fd_allocate", "ijj", "i"}, fd_allocate},
     {{"fd_close", "i", "i"}, fd_close},
+    {{"fd_datasync", "i", "i"}, fd_datasync},
     {{"fd_fdstat_get", "ii", "i"}, fd_fdstat_get},
     {{"fd_fdstat_set_flags", "ii", "i"}, fd_fdstat_set_flags},
+    {{"fd_fdstat_set_rights", "ijj", "i"}, fd_fdstat_set_rights},
     {{"fd_filestat_get", "ii", "i"}, fd_filestat_get},
+    {{"fd_filestat_set_size", "ij", "i"}, fd_filestat_set_size},
+    {{"fd_filestat_set_times", "ijji", "i"}, fd_filestat_set_times},
+    {{"fd_pread", "iiiji", "i"}, fd_pread},
     {{"fd_prestat_dir_name", "iii", "i"}, fd_prestat_dir_name},
     {{"fd_prestat_get", "ii", "i"}, fd_prestat_get},
+    {{"fd_pwrite", "iiiji", "i"}, fd_pwrite},
     {{"fd_read", "iiii", "i"}, fd_read},
+    {{"fd_readdir", "iiiji", "i"}, fd_readdir},
+    {{"fd_renumber", "ii", "i"}, fd_renumber},
     {{"fd_seek", "ijii", "i"}, fd_seek},
+    {{"fd_sync", "i", "i"}, fd_sync},
     {{"fd_tell", "ii", "i"}, fd_tell},
     {{"fd_write", "iiii", "i"}, fd_write},
+    {{"path_create_directory", "iii", "i"}, path_create_directory},
+    {{"path_filestat_get", "iiiii", "i"}, path_filestat_get},
+    {{"path_filestat_set_times", "iiiijji", "i"}, path_filestat_set_times},
+    {{"path_link", "iiiiiii", "i"}, path_link},
+    {{"path_open", "iiiiijjii", "i"}, path_open},
+    {{"path_readlink", "iiiiii", "i"}, path_readlink},
+    {{"path_remove_directory", "iii", "i"}, path_remove_directory},
+    {{"path_rename", "iiiiii", "i"}, path_rename},
+    {{"path_symlink", "iiiii", "i"}, path_symlink},
+    {{"path_unlink_file", "iii", "i"}, path_unlink_file},
     {{"poll_oneoff", "iiii", "i"}, poll_oneoff},
     {{"proc_exit", "i", ""}, proc_exit},
+    {{"proc_raise", "i", "i"}, proc_raise},
     {{"random_get", "ii", "i"}, random_get},
     {{"sched_yield", "", "i"}, sched_yield},
+    {{"sock_accept", "iii", "i"}, sock_accept},
+    {{"sock_recv", "iiiiii", "i"}, sock_recv},
+    {{"sock_send", "iiiii", "i"}, sock_send},
+    {{"sock_shutdown", "ii", "i"}, sock_shutdown},
 };
 
 constexpr auto kSignatures = [] {
@@ -42,6 +73,23 @@ constexpr auto kSignatures = [] {
   for (size_t i = 0; i < list.size(); i++) list[i] = kFunctions[i].signature;
   return list;
 }();
+
+std::shared_ptr<Directory> open_preopen(const PreopenConfig& config, const Limits& limits, uint64_t number, Context& context) {
+  const std::string& name = config.guest_path;
+  if (name.empty() || name.find('\0') != std::string::npos || name.size() >= kMaxPathBytes || !is_utf8(name)) {
+    throw Failure("BARECELL_ARGUMENT_INVALID", "the guest's path of a directory must be UTF-8 of 1 to 4095 bytes, without NUL");
+  }
+  if (!config.host_path.empty()) {
+    if (config.host_path.find('\0') != std::string::npos) {
+      throw Failure("BARECELL_ARGUMENT_INVALID", "the path of a directory contains a NUL byte");
+    }
+    return HostDirectory::hand_in(config.host_path, config.read_only, limits.max_directory_depth, context.storage);
+  }
+  // No device of the host has such a number.
+  uint64_t device = uint64_t{1} << 63 | number;
+  auto now = [&clocks = context.clocks] { return clocks.realtime(); };
+  return MemoryDirectory::make(std::make_shared<MemoryFileSystem>(config.max_bytes, limits.max_directory_depth, device, now));
+}
 
 }  // namespace
 
@@ -51,10 +99,36 @@ Instance::Instance(Config config)
     : context_(new Context{
           StringList(std::move(config.args), "argument"),
           StringList(std::move(config.env), "environment variable"),
-          Clocks(),
+          Clocks(config.fixed_clock),
+          config.fixed_random ? std::optional<FixedRandom>(0) : std::nullopt,
           OutputBudget{config.max_output_bytes},
-          {Stream(std::move(config.stdin_), 0), Stream(std::move(config.stdout_), 1), Stream(std::move(config.stderr_), 2)},
-      }) {}
+          WriteBudget(config.limits.max_write_bytes),
+          DescriptorTable(config.limits.max_open_files),
+          {},
+      }) {
+  StreamConfig* streams[] = {&config.stdin_, &config.stdout_, &config.stderr_};
+  for (unsigned i = 0; i < 3; i++) {
+    auto stream = std::make_shared<Stream>(std::move(*streams[i]), i, context_->output);
+    context_->streams[i] = stream;
+    Rights rights = stream->base_rights();
+    context_->descriptors.add_first({std::move(stream), rights, 0, {}});
+  }
+  for (size_t i = 0; i < config.preopens.size(); i++) {
+    std::shared_ptr<Directory> directory = open_preopen(config.preopens[i], config.limits, i, *context_);
+    hand_in({directory, directory->base_rights(), directory->inheriting_rights(), config.preopens[i].guest_path});
+  }
+  for (int fd : config.sockets) {
+    std::shared_ptr<Socket> socket = Socket::hand_in(fd);
+    hand_in({socket, socket->base_rights(), socket->inheriting_rights(), {}});
+  }
+}
+
+void Instance::hand_in(Entry entry) {
+  if (context_->descriptors.full()) {
+    throw Failure("BARECELL_ARGUMENT_INVALID", "more directories and sockets are handed in than descriptors may be open");
+  }
+  context_->descriptors.add(std::move(entry));
+}
 
 HostFunction Instance::bind(std::string_view module, std::string_view name) const {
   Dialect dialect;
@@ -68,7 +142,7 @@ HostFunction Instance::bind(std::string_view module, std::string_view name) cons
   const Function* found = std::ranges::find(kFunctions, name, [](const Function& function) { return function.signature.name; });
   if (found == std::end(kFunctions)) return {};
   return [context = context_, handler = found->handler, dialect](HostCall& call) {
-    // The only thing that can be thrown here is the growth of captured output.
+    // Nothing else is thrown here.
     try {
       return handler(*context, call, dialect);
     } catch (const std::bad_alloc&) {
@@ -77,10 +151,15 @@ HostFunction Instance::bind(std::string_view module, std::string_view name) cons
   };
 }
 
-std::vector<uint8_t> Instance::take_stdout() { return context_->streams[1].take(); }
-std::vector<uint8_t> Instance::take_stderr() { return context_->streams[2].take(); }
-uint64_t Instance::stdout_total() const noexcept { return context_->streams[1].total_bytes(); }
-uint64_t Instance::stderr_total() const noexcept { return context_->streams[2].total_bytes(); }
+void Instance::close() noexcept { context_->descriptors.clear(); }
+
+std::vector<uint8_t> Instance::take_stdout() { return context_->streams[1]->take(); }
+std::vector<uint8_t> Instance::take_stderr() { return context_->streams[2]->take(); }
+uint64_t Instance::stdout_total() const noexcept { return context_->streams[1]->total_bytes(); }
+uint64_t Instance::stderr_total() const noexcept { return context_->streams[2]->total_bytes(); }
+
+bool Instance::has_fixed_clock() const noexcept { return context_->clocks.is_fixed(); }
+bool Instance::has_fixed_random() const noexcept { return context_->random.has_value(); }
 
 ClockReading Instance::clocks() const {
   ClockReading reading;

@@ -1,5 +1,4 @@
-// The first part of WASI preview 1: arguments, environment, clocks, random bytes, the three standard streams and the end of the
-// program. Nothing is reachable that the configuration does not name.
+// WASI preview 1. Nothing is reachable that the configuration does not name.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +10,21 @@
 
 #include "../guest_answers.h"
 #include "../host_call.h"
+#include "limits.h"
 #include "streams.h"
 
 namespace barecell::wasi {
 
 struct Context;
+struct Entry;
+
+// A directory that the guest finds at descriptor 3 and up: one of the host's, or an empty one in memory.
+struct PreopenConfig {
+  std::string guest_path;
+  std::string host_path;  // empty: in memory
+  bool read_only = true;
+  uint64_t max_bytes = 0;  // of one in memory
+};
 
 struct Config {
   std::vector<std::string> args;  // the first is the program's name
@@ -24,6 +33,12 @@ struct Config {
   StreamConfig stdout_;
   StreamConfig stderr_;
   uint64_t max_output_bytes = 16 << 20;  // captured bytes, both streams together
+  std::vector<PreopenConfig> preopens;
+  std::vector<int> sockets;  // of the host; the guest finds them after the directories
+  Limits limits;
+  // Of the program's own, the same in every run.
+  bool fixed_clock = false;
+  bool fixed_random = false;
 };
 
 // The type of a function, for checking a module's imports before it is run: "i" is i32, "j" is i64.
@@ -41,7 +56,8 @@ std::span<const Signature> signatures();
 class Instance {
  public:
   // Throws a Failure if the configuration cannot be passed on: a string with a NUL byte, too many bytes, a stream without a
-  // descriptor. Descriptors stay the caller's, and must stay open as long as bound functions are called.
+  // descriptor, a directory that cannot be opened. Descriptors of streams stay the caller's, and must stay open as long as bound
+  // functions are called.
   explicit Instance(Config config);
 
   // The function behind an import; empty if there is none of that name.
@@ -49,6 +65,11 @@ class Instance {
 
   // The clocks that clock_time_get shows, for a guest that answers by itself.
   ClockReading clocks() const;
+  bool has_fixed_clock() const noexcept;
+  bool has_fixed_random() const noexcept;
+  // Gives back all that the program has open, when it will not be called again; what was captured stays. This object may live on
+  // for long after its VM, until it is collected.
+  void close() noexcept;
 
   // What the guest wrote to a stream of kind Capture since the last time. The limit counts on.
   std::vector<uint8_t> take_stdout();
@@ -58,6 +79,8 @@ class Instance {
   uint64_t stderr_total() const noexcept;
 
  private:
+  void hand_in(Entry entry);
+
   std::shared_ptr<Context> context_;
 };
 

@@ -1,4 +1,4 @@
-// poll_oneoff: sleeping, and waiting for the standard streams.
+// poll_oneoff: sleeping, and waiting for descriptors.
 //
 // Which failures end the call and which come as an event: what is no subscription at all (a type, clock or flag that the
 // specification does not have) is EINVAL for the call, before anything is waited for; what cannot be waited for (a closed
@@ -12,9 +12,11 @@
 #include <array>
 #include <cerrno>
 #include <limits>
+#include <vector>
 
 #include "../owners.h"
 #include "context.h"
+#include "host_io.h"
 
 namespace barecell::wasi {
 namespace {
@@ -29,6 +31,8 @@ constexpr uint64_t kLongestRealtimeWaitNs = 1'000'000'000;
 // "Bytes available for writing" are not known of a descriptor; a pipe that is ready has room for this much.
 constexpr uint64_t kWritableBytes = 4096;
 
+constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
+
 struct Subscription {
   uint64_t userdata;
   uint64_t due;  // of the host's CLOCK_MONOTONIC or CLOCK_REALTIME
@@ -38,38 +42,36 @@ struct Subscription {
   Errno error;
 };
 
-// The host descriptors to wait for; two streams can have the same one.
+// The host descriptors to wait for; two of the guest's can have the same one.
 class WaitSet {
  public:
-  void add(int fd, short events) noexcept {
-    for (size_t i = 0; i < count_; i++) {
-      if (entries_[i].fd == fd) {
-        entries_[i].events = static_cast<short>(entries_[i].events | events);
+  void add(int fd, short events) {
+    for (pollfd& entry : entries_) {
+      if (entry.fd == fd) {
+        entry.events = static_cast<short>(entry.events | events);
         return;
       }
     }
-    entries_[count_++] = {fd, events, 0};
+    entries_.push_back({fd, events, 0});
   }
   // Looks without waiting.
   void look() noexcept {
-    while (count_ > 0 && ::poll(entries_.data(), count_, 0) < 0 && errno == EINTR) {
+    while (!entries_.empty() && ::poll(entries_.data(), entries_.size(), 0) < 0 && errno == EINTR) {
     }
   }
   short events_of(int fd) const noexcept {
-    for (size_t i = 0; i < count_; i++) {
-      if (entries_[i].fd == fd) return entries_[i].revents;
-    }
-    return 0;
+    auto found = std::ranges::find(entries_, fd, &pollfd::fd);
+    return found == entries_.end() ? short{0} : found->revents;
   }
   // Until one of them may be ready, the time has passed, or the call must end (negative). Sets `error` if the host has no means
   // for it.
   int wait(Waiter& waiter, int64_t timeout_ns, Errno* error) const noexcept {
-    if (count_ == 0) return waiter.wait(-1, 0, timeout_ns);
-    if (count_ == 1) return waiter.wait(entries_[0].fd, entries_[0].events, timeout_ns);
+    if (entries_.empty()) return waiter.wait(-1, 0, timeout_ns);
+    if (entries_.size() == 1) return waiter.wait(entries_[0].fd, entries_[0].events, timeout_ns);
     // A Waiter waits for one descriptor. An epoll instance is one that stands for several.
     UniqueFd all(epoll_create1(EPOLL_CLOEXEC));
     bool failed = !all;
-    for (size_t i = 0; i < count_ && !failed; i++) {
+    for (size_t i = 0; i < entries_.size() && !failed; i++) {
       epoll_event event{};
       // poll.h and epoll.h share the values of these.
       event.events = static_cast<uint32_t>(entries_[i].events);
@@ -83,14 +85,13 @@ class WaitSet {
   }
 
  private:
-  std::array<pollfd, 3> entries_{};
-  size_t count_ = 0;
+  std::vector<pollfd> entries_;
 };
 
 uint64_t saturating_add(uint64_t a, uint64_t b) noexcept { return a + b < a ? std::numeric_limits<uint64_t>::max() : a + b; }
 
-uint64_t clock_of(const Subscription& subscription) noexcept {
-  return host_clock_ns(subscription.realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC);
+uint64_t clock_of(const Subscription& subscription, const Clocks& clocks) noexcept {
+  return subscription.realtime ? clocks.realtime() : clocks.monotonic();
 }
 
 // A relative time counts on the monotonic clock whichever clock it names: setting the clock does not change how long something
@@ -105,7 +106,7 @@ Errno decode_clock(const SubscriptionClock& clock, const Clocks& clocks, Subscri
   if (to->realtime) {
     to->due = clock.timeout;
   } else {
-    to->due = saturating_add(absolute ? clocks.monotonic_start() : host_clock_ns(CLOCK_MONOTONIC), clock.timeout);
+    to->due = saturating_add(absolute ? clocks.monotonic_start() : clocks.monotonic(), clock.timeout);
   }
   return Errno::Success;
 }
@@ -122,13 +123,8 @@ Errno decode(LinearMemory& memory, uint64_t at, Dialect dialect, Context& contex
   }
   if (to->type != kEventtypeFdRead && to->type != kEventtypeFdWrite) return Errno::Inval;
   if (!memory.read_value(union_at, &to->fd)) return Errno::Fault;
-  const Stream* stream = context.stream(to->fd);
-  uint64_t needed = kRightPollFdReadwrite | (to->type == kEventtypeFdRead ? kRightFdRead : kRightFdWrite);
-  if (stream == nullptr) {
-    to->error = Errno::Badf;
-  } else if ((stream->rights() & needed) != needed) {
-    to->error = Errno::Notcapable;
-  }
+  Entry* entry = nullptr;
+  to->error = find_entry(context, to->fd, kRightPollFdReadwrite | (to->type == kEventtypeFdRead ? kRightFdRead : kRightFdWrite), &entry);
   return Errno::Success;
 }
 
@@ -139,18 +135,18 @@ bool occurred(const Subscription& subscription, Context& context, const WaitSet&
   event->type = subscription.type;
   event->error = static_cast<uint16_t>(subscription.error);
   if (subscription.error != Errno::Success) return true;
-  if (subscription.type == kEventtypeClock) return clock_of(subscription) >= subscription.due;
-  const Stream& stream = *context.stream(subscription.fd);
+  if (subscription.type == kEventtypeClock) return clock_of(subscription, context.clocks) >= subscription.due;
+  Descriptor& object = *context.descriptors.find(subscription.fd)->object;
   bool reading = subscription.type == kEventtypeFdRead;
-  bool hangup = reading && stream.at_end();
-  if (stream.wait_fd() >= 0) {
-    short events = waits.events_of(stream.wait_fd());
+  bool hangup = reading && object.at_end();
+  if (object.wait_fd() >= 0) {
+    short events = waits.events_of(object.wait_fd());
     // An error (a pipe that nobody reads) makes the descriptor ready: the call that follows reports it.
     if ((events & (POLLHUP | POLLERR | POLLNVAL | (reading ? POLLIN : POLLOUT))) == 0) return false;
     if ((events & POLLNVAL) != 0) event->error = static_cast<uint16_t>(Errno::Badf);
     hangup = (events & (POLLHUP | POLLERR)) != 0;
   }
-  event->nbytes = reading ? stream.readable_bytes() : kWritableBytes;
+  event->nbytes = reading ? object.readable_bytes() : kWritableBytes;
   event->flags = hangup ? kEventrwflagHangup : 0;
   return true;
 }
@@ -175,14 +171,15 @@ HostCallAction poll_oneoff(Context& context, HostCall& call, Dialect dialect) {
     Errno error = decode(call.memory, in_at + i * stride, dialect, context, &subscription);
     if (error != Errno::Success) return answer(call, error);
     if (subscription.type == kEventtypeClock || subscription.error != Errno::Success) continue;
-    int fd = context.stream(subscription.fd)->wait_fd();
+    int fd = context.descriptors.find(subscription.fd)->object->wait_fd();
     if (fd >= 0) waits.add(fd, subscription.type == kEventtypeFdRead ? POLLIN : POLLOUT);
   }
 
   for (;;) {
     waits.look();
     uint32_t events = 0;
-    int64_t timeout_ns = -1;
+    uint64_t soonest = kNever;
+    bool realtime = false;
     for (size_t i = 0; i < count; i++) {
       const Subscription& subscription = subscriptions[i];
       Event event;
@@ -190,14 +187,19 @@ HostCallAction poll_oneoff(Context& context, HostCall& call, Dialect dialect) {
         if (!call.memory.write_value(out_at + events * sizeof(Event), event)) return answer(call, Errno::Fault);
         events++;
       } else if (subscription.type == kEventtypeClock) {
-        uint64_t now = clock_of(subscription);
-        uint64_t rest = subscription.due > now ? subscription.due - now : 0;
-        rest = std::min(rest, subscription.realtime ? kLongestRealtimeWaitNs : kLongestWaitNs);
-        timeout_ns = timeout_ns < 0 ? static_cast<int64_t>(rest) : std::min(timeout_ns, static_cast<int64_t>(rest));
+        uint64_t now = clock_of(subscription, context.clocks);
+        soonest = std::min(soonest, subscription.due > now ? subscription.due - now : 0);
+        realtime = realtime || subscription.realtime;
       }
     }
     if (events > 0) return answer_written(call, call.memory.write_value(result_at, events));
+    if (context.clocks.is_fixed() && soonest != kNever) {
+      // Nothing is ready now, so the clock wins, and wins at once.
+      context.clocks.skip(soonest);
+      continue;
+    }
     Errno error = Errno::Success;
+    int64_t timeout_ns = soonest == kNever ? -1 : static_cast<int64_t>(std::min(soonest, realtime ? kLongestRealtimeWaitNs : kLongestWaitNs));
     if (waits.wait(call.waiter, timeout_ns, &error) < 0) return HostCallAction::Interrupted;
     if (error != Errno::Success) return answer(call, error);
   }

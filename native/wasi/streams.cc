@@ -13,10 +13,11 @@
 #include <utility>
 
 #include "../failure.h"
+#include "host_stat.h"
 
 namespace barecell::wasi {
 
-Stream::Stream(StreamConfig config, unsigned number) : kind_(config.kind), number_(number) {
+Stream::Stream(StreamConfig config, unsigned number, OutputBudget& budget) : kind_(config.kind), number_(number), budget_(budget) {
   using Kind = StreamConfig::Kind;
   if (kind_ == (number == 0 ? Kind::Capture : Kind::Bytes)) {
     throw Failure("BARECELL_ARGUMENT_INVALID", "standard stream " + std::to_string(number) + " cannot be of this kind");
@@ -60,7 +61,7 @@ void Stream::inspect_fd() {
 }
 
 // No seek, tell or size: a descriptor's offset is shared with the host, and streams of the other kinds have none.
-uint64_t Stream::rights() const noexcept {
+Rights Stream::base_rights() const noexcept {
   return (number_ == 0 ? kRightFdRead : kRightFdWrite) | kRightFdFdstatSetFlags | kRightFdFilestatGet | kRightPollFdReadwrite;
 }
 
@@ -82,26 +83,27 @@ Filetype Stream::filetype() const noexcept {
 
 // Size and times belong to a regular file that was handed in. Device and inode would name it on the host, so streams have names
 // of their own.
-Filestat Stream::stat() const noexcept {
-  Filestat result{};
-  result.ino = number_ + 1;
-  result.nlink = 1;
-  result.filetype = static_cast<uint8_t>(filetype());
+Errno Stream::stat(Filestat* to) noexcept {
+  *to = {};
   struct stat status{};
-  if (result.filetype == static_cast<uint8_t>(Filetype::RegularFile) && fstat(fd_, &status) == 0) {
-    // $timestamp is unsigned: before 1970 is 1970.
-    auto nanoseconds = [](const timespec& time) {
-      return time.tv_sec < 0 ? 0 : static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
-    };
-    result.size = static_cast<uint64_t>(status.st_size);
-    result.atim = nanoseconds(status.st_atim);
-    result.mtim = nanoseconds(status.st_mtim);
-    result.ctim = nanoseconds(status.st_ctim);
+  Filetype type = filetype();
+  if (type == Filetype::RegularFile && fstat(fd_, &status) == 0) {
+    *to = filestat_of_host(status);
+    to->dev = 0;
   }
-  return result;
+  to->ino = number_ + 1;
+  to->nlink = 1;
+  to->filetype = static_cast<uint8_t>(type);
+  return Errno::Success;
 }
 
-Transfer Stream::read(GuestBuffers& buffers, HostCall& call) noexcept {
+// NONBLOCK takes effect. APPEND is true of every stream. Synchronous output is refused rather than promised and not done.
+Errno Stream::set_flags(uint32_t flags) noexcept {
+  if ((flags & (kFdflagDsync | kFdflagRsync | kFdflagSync)) != 0) return Errno::Notsup;
+  return Descriptor::set_flags(flags);
+}
+
+Transfer Stream::read(GuestBuffers& buffers, HostCall& call) {
   if (kind_ == StreamConfig::Kind::Fd) return read_fd(buffers, call);
   Transfer result;
   while (kind_ == StreamConfig::Kind::Bytes && buffers.left() > 0 && position_ < bytes_.size()) {
@@ -115,12 +117,12 @@ Transfer Stream::read(GuestBuffers& buffers, HostCall& call) noexcept {
   return result;
 }
 
-Transfer Stream::write(GuestBuffers& buffers, HostCall& call, OutputBudget& budget) {
+Transfer Stream::write(GuestBuffers& buffers, HostCall& call) {
   Transfer result;
   if (kind_ == StreamConfig::Kind::Fd) {
     result = write_fd(buffers, call);
   } else if (kind_ == StreamConfig::Kind::Capture) {
-    result = capture(buffers, call, budget);
+    result = capture(buffers, call);
   } else {
     result.bytes = buffers.left();
   }
@@ -129,11 +131,11 @@ Transfer Stream::write(GuestBuffers& buffers, HostCall& call, OutputBudget& budg
 }
 
 // Memory for output is taken up to the limit that the host set, never for what the guest says it will write.
-Transfer Stream::capture(GuestBuffers& buffers, HostCall& call, OutputBudget& budget) {
+Transfer Stream::capture(GuestBuffers& buffers, HostCall& call) {
   Transfer result;
   while (buffers.left() > 0) {
     Iovec from = buffers.front();
-    size_t count = std::min<uint64_t>(from.buf_len, budget.limit - budget.used);
+    size_t count = std::min<uint64_t>(from.buf_len, budget_.limit - budget_.used);
     // What fits is kept, so that a user sees the output up to the limit.
     size_t before = bytes_.size();
     bytes_.resize(before + count);
@@ -141,7 +143,7 @@ Transfer Stream::capture(GuestBuffers& buffers, HostCall& call, OutputBudget& bu
       bytes_.resize(before);
       return {HostCallAction::Continue, Errno::Fault, result.bytes};
     }
-    budget.used += count;
+    budget_.used += count;
     result.bytes += count;
     buffers.advance(count);
     if (count < from.buf_len) {
@@ -152,7 +154,7 @@ Transfer Stream::capture(GuestBuffers& buffers, HostCall& call, OutputBudget& bu
   return result;
 }
 
-uint64_t Stream::readable_bytes() const noexcept {
+uint64_t Stream::readable_bytes() noexcept {
   if (kind_ == StreamConfig::Kind::Bytes) return bytes_.size() - position_;
   int bytes = 0;
   return kind_ == StreamConfig::Kind::Fd && ioctl(fd_, FIONREAD, &bytes) == 0 && bytes > 0 ? static_cast<uint64_t>(bytes) : 0;

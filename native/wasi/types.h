@@ -23,12 +23,38 @@ constexpr int value_of(Errno error) { return static_cast<int>(error); }
 static_assert(value_of(Errno::Badf) == 8 && value_of(Errno::Fault) == 21 && value_of(Errno::Inval) == 28);
 static_assert(value_of(Errno::Nosys) == 52 && value_of(Errno::Pipe) == 64 && value_of(Errno::Notcapable) == 76);
 
-// $rights (u64): those that a stream can have. The bit is the position in the specification's list.
-constexpr uint64_t kRightFdRead = 1u << 1;
-constexpr uint64_t kRightFdFdstatSetFlags = 1u << 3;
-constexpr uint64_t kRightFdWrite = 1u << 6;
-constexpr uint64_t kRightFdFilestatGet = 1u << 21;
-constexpr uint64_t kRightPollFdReadwrite = 1u << 27;
+// $rights (u64). The bit is the position in the specification's list.
+using Rights = uint64_t;
+constexpr Rights kRightFdDatasync = 1u << 0;
+constexpr Rights kRightFdRead = 1u << 1;
+constexpr Rights kRightFdSeek = 1u << 2;
+constexpr Rights kRightFdFdstatSetFlags = 1u << 3;
+constexpr Rights kRightFdSync = 1u << 4;
+constexpr Rights kRightFdTell = 1u << 5;
+constexpr Rights kRightFdWrite = 1u << 6;
+constexpr Rights kRightFdAdvise = 1u << 7;
+constexpr Rights kRightFdAllocate = 1u << 8;
+constexpr Rights kRightPathCreateDirectory = 1u << 9;
+constexpr Rights kRightPathCreateFile = 1u << 10;
+constexpr Rights kRightPathLinkSource = 1u << 11;
+constexpr Rights kRightPathLinkTarget = 1u << 12;
+constexpr Rights kRightPathOpen = 1u << 13;
+constexpr Rights kRightFdReaddir = 1u << 14;
+constexpr Rights kRightPathReadlink = 1u << 15;
+constexpr Rights kRightPathRenameSource = 1u << 16;
+constexpr Rights kRightPathRenameTarget = 1u << 17;
+constexpr Rights kRightPathFilestatGet = 1u << 18;
+constexpr Rights kRightPathFilestatSetSize = 1u << 19;
+constexpr Rights kRightPathFilestatSetTimes = 1u << 20;
+constexpr Rights kRightFdFilestatGet = 1u << 21;
+constexpr Rights kRightFdFilestatSetSize = 1u << 22;
+constexpr Rights kRightFdFilestatSetTimes = 1u << 23;
+constexpr Rights kRightPathSymlink = 1u << 24;
+constexpr Rights kRightPathRemoveDirectory = 1u << 25;
+constexpr Rights kRightPathUnlinkFile = 1u << 26;
+constexpr Rights kRightPollFdReadwrite = 1u << 27;
+constexpr Rights kRightSockShutdown = 1u << 28;
+constexpr Rights kRightSockAccept = 1u << 29;
 
 // $clockid (u32)
 enum class ClockId : uint32_t { Realtime, Monotonic, ProcessCputime, ThreadCputime };
@@ -37,8 +63,8 @@ constexpr uint32_t kClockIds = 4;
 // $whence (u8) has three values. `wasi_unstable` orders them cur, end, set, preview 1 set, cur, end.
 constexpr uint32_t kWhenceValues = 3;
 
-// $filetype (u8): those that a stream can have.
-enum class Filetype : uint8_t { Unknown, BlockDevice, CharacterDevice, Directory, RegularFile, SocketDgram, SocketStream };
+// $filetype (u8). It has no named pipe: those are unknown.
+enum class Filetype : uint8_t { Unknown, BlockDevice, CharacterDevice, Directory, RegularFile, SocketDgram, SocketStream, SymbolicLink };
 
 // $fdflags (u16)
 constexpr uint32_t kFdflagAppend = 1u << 0;
@@ -47,6 +73,39 @@ constexpr uint32_t kFdflagNonblock = 1u << 2;
 constexpr uint32_t kFdflagRsync = 1u << 3;
 constexpr uint32_t kFdflagSync = 1u << 4;
 constexpr uint32_t kFdflagsAll = (1u << 5) - 1;
+
+// $lookupflags (u32)
+constexpr uint32_t kLookupflagSymlinkFollow = 1u << 0;
+constexpr uint32_t kLookupflagsAll = 1;
+
+// $oflags (u16)
+constexpr uint32_t kOflagCreat = 1u << 0;
+constexpr uint32_t kOflagDirectory = 1u << 1;
+constexpr uint32_t kOflagExcl = 1u << 2;
+constexpr uint32_t kOflagTrunc = 1u << 3;
+constexpr uint32_t kOflagsAll = (1u << 4) - 1;
+
+// $fstflags (u16)
+constexpr uint32_t kFstflagAtim = 1u << 0;
+constexpr uint32_t kFstflagAtimNow = 1u << 1;
+constexpr uint32_t kFstflagMtim = 1u << 2;
+constexpr uint32_t kFstflagMtimNow = 1u << 3;
+constexpr uint32_t kFstflagsAll = (1u << 4) - 1;
+
+// $advice (u8) has six values, the first being `normal`.
+constexpr uint32_t kAdviceValues = 6;
+
+// $signal (u8), from `none` to `sys`.
+constexpr uint32_t kSignalValues = 31;
+
+// $riflags, $roflags (u16), $sdflags (u8); $siflags has none.
+constexpr uint32_t kRiflagPeek = 1u << 0;
+constexpr uint32_t kRiflagWaitall = 1u << 1;
+constexpr uint32_t kRiflagsAll = (1u << 2) - 1;
+constexpr uint16_t kRoflagDataTruncated = 1u << 0;
+constexpr uint32_t kSdflagRd = 1u << 0;
+constexpr uint32_t kSdflagWr = 1u << 1;
+constexpr uint32_t kSdflagsAll = (1u << 2) - 1;
 
 // Structures have their padding as members, so that a `{}` leaves no byte of the host's stack in what a guest reads.
 
@@ -96,6 +155,24 @@ struct FilestatUnstable {
 };
 static_assert(sizeof(FilestatUnstable) == 56);
 static_assert(offsetof(FilestatUnstable, nlink) == 20 && offsetof(FilestatUnstable, size) == 24);
+
+// $dirent, which the name follows
+struct Dirent {
+  uint64_t d_next;
+  uint64_t d_ino;
+  uint32_t d_namlen;
+  uint8_t d_type;
+  uint8_t padding[3];
+};
+static_assert(sizeof(Dirent) == 24 && offsetof(Dirent, d_namlen) == 16 && offsetof(Dirent, d_type) == 20);
+
+// $prestat of a directory
+struct Prestat {
+  uint8_t tag;  // $preopentype: 0 is `dir`, the only one
+  uint8_t padding[3];
+  uint32_t pr_name_len;
+};
+static_assert(sizeof(Prestat) == 8 && offsetof(Prestat, pr_name_len) == 4);
 
 // $eventtype (u8)
 constexpr uint8_t kEventtypeClock = 0;

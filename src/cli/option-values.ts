@@ -55,3 +55,33 @@ export function appendTo<T>(
 ): (value: string, previous: readonly T[] | undefined) => readonly T[] {
   return (value, previous = []) => [...previous, parse(value)];
 }
+
+/** A directory of the host for the guest. */
+export interface DirectoryOption {
+  readonly host: string;
+  readonly guest: string;
+  readonly writable: boolean;
+}
+
+/** `HOST[::GUEST[::ro|::rw]]`. Without a guest's path it is the host's. */
+export function directory(value: string): DirectoryOption {
+  const [host = "", guest = host, access = "rw", ...rest] = value.split("::");
+  if (host !== "" && guest !== "" && rest.length === 0 && (access === "ro" || access === "rw")) {
+    return { host, guest, writable: access === "rw" };
+  }
+  throw new InvalidArgumentError("It must be HOST, HOST::GUEST, HOST::GUEST::ro or HOST::GUEST::rw.");
+}
+
+/** `GUEST[::SIZE]` */
+export function memoryDirectory(value: string): { readonly guest: string; readonly memoryBytes: number } {
+  const [guest = "", size = "64M", ...rest] = value.split("::");
+  if (guest === "" || rest.length > 0) throw new InvalidArgumentError("It must be GUEST or GUEST::SIZE.");
+  return { guest, memoryBytes: sizeInBytes(size) };
+}
+
+/** A whole number. */
+export function count(value: string): number {
+  const number = /^\d+$/.test(value) ? Number(value) : Number.NaN;
+  if (Number.isSafeInteger(number)) return number;
+  throw new InvalidArgumentError("It must be a whole number.");
+}

@@ -8,6 +8,7 @@ import type { CallResult } from "../vm/module-instance.ts";
 import type { BootOptions } from "../vm/options.ts";
 import type { Timeline } from "../vm/timeline.ts";
 import type { WasmValue } from "../vm/values.ts";
+import type { DirectoryGrant } from "../vm/wasi-options.ts";
 import { jsonValue, parseArguments, spellValue } from "./guest-values.ts";
 import { obtainImage } from "./input.ts";
 import { spellSignature } from "./inspect.ts";
@@ -117,8 +118,27 @@ function bootOptions(file: string, args: readonly string[], options: RunOptions)
       stdin: "inherit",
       stdout: output,
       stderr: output,
+      preopens: preopensOf(options),
+      sockets: options.socket ?? [],
+      deterministic: options.deterministic ?? false,
+      limits: {
+        ...(options.maxOpenFiles === undefined ? {} : { openFiles: options.maxOpenFiles }),
+        ...(options.maxWrite === undefined ? {} : { writeBytes: options.maxWrite }),
+      },
     },
   };
+}
+
+/** @throws if two directories have one path in the guest */
+function preopensOf({ dir = [], tmpfs = [] }: RunOptions): Record<string, DirectoryGrant> {
+  const grants: [string, DirectoryGrant][] = [
+    ...dir.map(({ guest, host, writable }): [string, DirectoryGrant] => [guest, { host, writable }]),
+    ...tmpfs.map(({ guest, memoryBytes }): [string, DirectoryGrant] => [guest, { memoryBytes }]),
+  ];
+  const names = grants.map(([guest]) => guest);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw usageError(`two directories have the path '${twice}' in the guest`);
+  return Object.fromEntries(grants);
 }
 
 /** @throws what keeps a guest from running; what ends one that runs is in the result */

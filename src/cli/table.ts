@@ -3,7 +3,18 @@
  * cannot exist in one of them only.
  */
 import { TARGET_CPUS } from "../image/manifest.ts";
-import { appendTo, choice, milliseconds, optimizeLevel, pairs, sizeInBytes, text } from "./option-values.ts";
+import {
+  appendTo,
+  choice,
+  count,
+  directory,
+  memoryDirectory,
+  milliseconds,
+  optimizeLevel,
+  pairs,
+  sizeInBytes,
+  text,
+} from "./option-values.ts";
 
 /** One option. `parse` is absent for a switch without a value. */
 export interface OptionSpec<T> {
@@ -75,7 +86,7 @@ export const commands = {
     description: [
       "Runs `_start` of a WebAssembly module (.wasm, compiled first and kept in the cache) or of an image (.cell), or the export that --invoke names, in a new microVM.",
       "Options stand before the module; all that comes after it goes to the guest. One `--` right after the module is dropped, so `run app.wasm -- -v` and `run app.wasm -v` are the same.",
-      "The guest gets WASI preview 1: the module's file name and the arguments, the variables that --env names and no others, and the standard streams. No files, no network.",
+      "The guest gets WASI preview 1: the module's file name and the arguments, the variables that --env names and no others, and the standard streams. Of files and sockets it gets what --dir, --tmpfs and --socket name, and nothing else.",
       "With --invoke the arguments are numbers of the types that the export takes: decimal or 0x for integers, and nan, inf and -inf for floating point. If the module exports `_initialize`, it runs first.",
       "With --json the object is the last line of standard output. If the guest can write there, a line feed comes before the object, so what stands before that is exactly the guest's output.",
     ],
@@ -90,6 +101,34 @@ export const commands = {
         "--env <NAME=VALUE>",
         "set an environment variable of the guest; repeatable",
         appendTo(pairs),
+      ),
+      dir: valued(
+        "--dir <HOST::GUEST>",
+        "give the guest a directory of the host under a path of its own, to read and write; with ::ro at the end only to read; repeatable",
+        appendTo(directory),
+      ),
+      tmpfs: valued(
+        "--tmpfs <GUEST::SIZE>",
+        "give the guest an empty directory in memory, of at most this size (64M if it is left out); repeatable",
+        appendTo(memoryDirectory),
+      ),
+      socket: valued(
+        "--socket <fd>",
+        "give the guest a socket that this process was started with, by its descriptor; it comes after the directories; repeatable",
+        appendTo(count),
+      ),
+      deterministic: flag(
+        "--deterministic",
+        "give the guest a clock and random numbers that are the same in every run, and no secret",
+      ),
+      maxOpenFiles: valued("--max-open-files <count>", "descriptors that the guest may have open", count, {
+        standard: "256",
+      }),
+      maxWrite: valued(
+        "--max-write <size>",
+        "how much the guest may write to directories of the host; bytes, or with K, M or G",
+        sizeInBytes,
+        { standard: "1G" },
       ),
       boot: chosen(
         "--boot <way>",
@@ -124,6 +163,7 @@ export const commands = {
       ["barecell run examples/hello/hello.wasm one two", "run a WASI command with two arguments"],
       ["barecell run --invoke add examples/add/add.wasm 2 3", "call an exported function; prints 5"],
       ["barecell run --timeline --boot direct app.cell", "run an image, and show where the time went"],
+      ["barecell run --dir ./data::/data::ro --tmpfs /tmp::16M app.wasm /data/in.txt", "with directories"],
       ["barecell run --env LANG=C --timeout 2000 --max-memory 64M app.wasm -- --verbose", "with limits"],
       ["barecell run --json --capture app.wasm", "for programs: everything in one object"],
     ],

@@ -85,14 +85,32 @@ export interface NativeVmOptions {
   readonly maxLinearBytes: number;
   readonly answersInGuest: boolean;
   readonly imports: readonly NativeImport[];
-  readonly wasi: {
-    readonly args: readonly string[];
-    readonly env: readonly string[];
-    readonly stdin: NativeStream;
-    readonly stdout: NativeStream;
-    readonly stderr: NativeStream;
-    readonly maxOutputBytes: number;
-  };
+  readonly wasi: NativeWasiOptions;
+}
+
+/** `wasi::Config` of native/wasi/instance.h. */
+export interface NativeWasiOptions {
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  readonly stdin: NativeStream;
+  readonly stdout: NativeStream;
+  readonly stderr: NativeStream;
+  readonly maxOutputBytes: number;
+  readonly preopens: readonly NativePreopen[];
+  readonly sockets: readonly number[];
+  readonly fixedClock: boolean;
+  readonly fixedRandom: boolean;
+  readonly maxOpenFiles: number;
+  readonly maxWriteBytes: number;
+  readonly maxDirectoryDepth: number;
+}
+
+export interface NativePreopen {
+  readonly guest: string;
+  /** Empty: in memory. */
+  readonly host: string;
+  readonly writable: boolean;
+  readonly memoryBytes: number;
 }
 
 /** Nanoseconds since the boot began (0: not reached), and the guest's time stamp counter at each stage (low 32 bits). */

@@ -3,25 +3,9 @@ import { BC_LINEAR_MAX_BYTES, BC_MEMORIES_MAX, BC_WASM_PAGE_SIZE } from "../abi.
 import { BarecellError } from "../errors.ts";
 import type { UnknownImports } from "../host/imports.ts";
 import type { Image } from "../image/image.ts";
-import type { NativeStream, NativeVmOptions } from "./addon.ts";
-
-/** Where a guest's standard input comes from. */
-export type InputSource = "ignore" | "inherit" | string | Uint8Array | { readonly fd: number };
-/** Where a guest's output goes. `capture` keeps it for `vm.stdout()`. */
-export type OutputTarget = "ignore" | "inherit" | "capture" | { readonly fd: number };
-
-/** What a guest gets of WASI preview 1. Nothing is granted that is not named here. */
-export interface WasiOptions {
-  /** Arguments; the first is the program's name. Default: none. */
-  readonly args?: readonly string[];
-  /** Environment variables. Default: none. */
-  readonly env?: Readonly<Record<string, string>>;
-  /** "ignore" (default) is at its end at once; a string or bytes are the input itself. */
-  readonly stdin?: InputSource;
-  /** "ignore" (default) throws output away. */
-  readonly stdout?: OutputTarget;
-  readonly stderr?: OutputTarget;
-}
+import type { NativeVmOptions } from "./addon.ts";
+import { invalid, oneOf, trueOrFalse, wholeNumber } from "./option-checks.ts";
+import { checkWasiOptions, type WasiOptions } from "./wasi-options.ts";
 
 export interface BootOptions {
   /** "staged" walks from real mode up; "direct" starts in ring 3 with registers set by the host. Default "staged". */
@@ -76,40 +60,12 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
       "default",
     ]),
     hasWasi: options.wasi !== undefined,
-    wasi: {
-      args: strings("wasi.args", wasi.args ?? []),
-      env: environment(wasi.env ?? {}),
-      stdin: inputStream(wasi.stdin ?? "ignore"),
-      stdout: outputStream("wasi.stdout", wasi.stdout ?? "ignore", 1),
-      stderr: outputStream("wasi.stderr", wasi.stderr ?? "ignore", 2),
-      maxOutputBytes: wholeNumber(
-        "maxOutputBytes",
-        options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES,
-        0,
-        2 ** 40,
-      ),
-    },
+    wasi: checkWasiOptions(
+      wasi,
+      wholeNumber("maxOutputBytes", options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES, 0, 2 ** 40),
+    ),
     keepAfterTrap: oneOf("afterTrap", options.afterTrap ?? "poison", ["poison", "keep"]) === "keep",
   };
-}
-
-function invalid(message: string): BarecellError {
-  return new BarecellError("BARECELL_ARGUMENT_INVALID", message);
-}
-
-function trueOrFalse(name: string, value: boolean): boolean {
-  if (typeof value === "boolean") return value;
-  throw invalid(`${name} must be true or false, not ${String(value)}`);
-}
-
-function oneOf<T extends string>(name: string, value: T, allowed: readonly T[]): T {
-  if (allowed.includes(value)) return value;
-  throw invalid(`${name} must be one of ${allowed.join(", ")}, not ${String(value)}`);
-}
-
-function wholeNumber(name: string, value: number, min: number, max: number): number {
-  if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
-  throw invalid(`${name} must be a whole number from ${min} to ${max}, not ${String(value)}`);
 }
 
 /** @returns 0 for no timeout */
@@ -132,48 +88,4 @@ function memoryLimit(image: Image, wanted: number | undefined): number {
     );
   }
   return Math.min(Math.floor(limit / BC_WASM_PAGE_SIZE) * BC_WASM_PAGE_SIZE, maxBytes);
-}
-
-function strings(name: string, values: readonly string[]): readonly string[] {
-  if (!Array.isArray(values)) throw invalid(`${name} must be an array of strings`);
-  for (const value of values) {
-    if (typeof value !== "string") throw invalid(`${name} must be an array of strings`);
-    if (value.includes("\0"))
-      throw invalid(`${name} must not hold the character NUL, which ends a string in WASI`);
-  }
-  return values;
-}
-
-function environment(env: Readonly<Record<string, string>>): readonly string[] {
-  if (typeof env !== "object" || env === null) throw invalid("wasi.env must be an object");
-  return strings(
-    "wasi.env",
-    Object.entries(env).map(([key, value]) => {
-      if (key === "" || key.includes("=")) throw invalid(`wasi.env has the impossible name '${key}'`);
-      if (typeof value !== "string") throw invalid(`wasi.env.${key} must be a string`);
-      return `${key}=${value}`;
-    }),
-  );
-}
-
-function descriptor(name: string, value: unknown): NativeStream {
-  if (typeof value === "object" && value !== null && "fd" in value && typeof value.fd === "number") {
-    return { kind: "fd", fd: wholeNumber(`${name}.fd`, value.fd, 0, 2 ** 31 - 1) };
-  }
-  throw invalid(`${name} has an unknown kind of stream`);
-}
-
-function inputStream(source: InputSource): NativeStream {
-  if (source === "ignore") return { kind: "none" };
-  if (source === "inherit") return { kind: "fd", fd: 0 };
-  if (typeof source === "string") return { kind: "bytes", bytes: new TextEncoder().encode(source) };
-  if (source instanceof Uint8Array) return { kind: "bytes", bytes: source };
-  return descriptor("wasi.stdin", source);
-}
-
-function outputStream(name: string, target: OutputTarget, inherited: number): NativeStream {
-  if (target === "ignore") return { kind: "none" };
-  if (target === "inherit") return { kind: "fd", fd: inherited };
-  if (target === "capture") return { kind: "capture" };
-  return descriptor(name, target);
 }

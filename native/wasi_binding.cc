@@ -1,0 +1,82 @@
+#include "wasi_binding.h"
+
+#include <limits>
+
+#include "napi_values.h"
+
+namespace barecell {
+namespace {
+
+int as_descriptor(const Napi::Value& value, const char* name) {
+  uint64_t fd = as_u64(value, name);
+  require(fd <= static_cast<uint64_t>(std::numeric_limits<int>::max()), name);
+  return static_cast<int>(fd);
+}
+
+wasi::StreamConfig read_stream(const Napi::Object& config, const char* name) {
+  wasi::StreamConfig stream{};
+  stream.kind = wasi::StreamConfig::Kind::None;
+  stream.fd = -1;
+  Napi::Object object = as_object(config.Get(name), name);
+  std::string kind = get_string(object, "kind");
+  if (kind == "fd") {
+    stream.kind = wasi::StreamConfig::Kind::Fd;
+    stream.fd = as_descriptor(object.Get("fd"), "fd");
+  } else if (kind == "capture") {
+    stream.kind = wasi::StreamConfig::Kind::Capture;
+  } else if (kind == "bytes") {
+    stream.kind = wasi::StreamConfig::Kind::Bytes;
+    Napi::Value bytes = object.Get("bytes");
+    require(bytes.IsTypedArray() && bytes.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "bytes");
+    auto array = bytes.As<Napi::Uint8Array>();
+    stream.bytes.assign(array.Data(), array.Data() + array.ByteLength());
+  } else {
+    require(kind == "none", "stream kind");
+  }
+  return stream;
+}
+
+uint32_t get_u32(const Napi::Object& object, const char* name) {
+  uint64_t value = get_u64(object, name);
+  require(value <= std::numeric_limits<uint32_t>::max(), name);
+  return static_cast<uint32_t>(value);
+}
+
+std::vector<wasi::PreopenConfig> read_preopens(const Napi::Object& config) {
+  Napi::Array list = get_array(config, "preopens");
+  std::vector<wasi::PreopenConfig> preopens;
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    Napi::Object entry = as_object(list.Get(i), "preopens");
+    preopens.push_back({get_string(entry, "guest"), get_string(entry, "host"), !get_bool(entry, "writable"), get_u64(entry, "memoryBytes")});
+  }
+  return preopens;
+}
+
+std::vector<int> read_sockets(const Napi::Object& config) {
+  Napi::Array list = get_array(config, "sockets");
+  std::vector<int> sockets;
+  for (uint32_t i = 0; i < list.Length(); i++) sockets.push_back(as_descriptor(list.Get(i), "sockets"));
+  return sockets;
+}
+
+}  // namespace
+
+wasi::Config read_wasi_config(const Napi::Object& config) {
+  wasi::Config result;
+  result.args = get_strings(config, "args");
+  result.env = get_strings(config, "env");
+  result.stdin_ = read_stream(config, "stdin");
+  result.stdout_ = read_stream(config, "stdout");
+  result.stderr_ = read_stream(config, "stderr");
+  result.max_output_bytes = get_u64(config, "maxOutputBytes");
+  result.preopens = read_preopens(config);
+  result.sockets = read_sockets(config);
+  result.limits.max_open_files = get_u32(config, "maxOpenFiles");
+  result.limits.max_write_bytes = get_u64(config, "maxWriteBytes");
+  result.limits.max_directory_depth = get_u32(config, "maxDirectoryDepth");
+  result.fixed_clock = get_bool(config, "fixedClock");
+  result.fixed_random = get_bool(config, "fixedRandom");
+  return result;
+}
+
+}  // namespace barecell
