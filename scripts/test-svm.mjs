@@ -7,6 +7,7 @@ const FILES = [
   "tests/vm/boot",
   "tests/vm/traps",
   "tests/vm/memory-growth",
+  "tests/vm/memories",
   "tests/vm/timeout",
   "tests/hostile/privileged",
   "tests/hostile/ports",

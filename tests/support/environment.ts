@@ -14,6 +14,9 @@ const flags = new Set(
 /** The processor's own AVX; a guest sees it where KVM passes it on, as PVM does unasked. */
 export const hasAvx: boolean = flags.has("avx") && flags.has("avx2");
 
+/** A time stamp counter that can serve as a clock; QEMU's emulation has none. */
+export const hasInvariantCounter: boolean = flags.has("nonstop_tsc");
+
 /** Debian's libsimde-dev, without which no module that uses SIMD compiles. */
 export const hasSimde: boolean = ["/usr/include", "/usr/local/include"].some((folder) =>
   existsSync(`${folder}/simde/wasm/simd128.h`),

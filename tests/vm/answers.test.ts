@@ -1,6 +1,7 @@
 /** WASI calls that the guest answers itself: no exit, the same answers, and only where they are granted. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Image, MicroVM } from "../support/barecell.ts";
+import { hasInvariantCounter } from "../support/environment.ts";
 import { failure } from "../support/errors.ts";
 import { imageOf, withVm } from "../support/modules.ts";
 
@@ -48,8 +49,10 @@ describe.each(["staged", "direct"] as const)("%s boot", (boot) => {
   afterAll(() => vm.dispose());
 
   it("clocks and random bytes cost no exit", () => {
-    expect(exitsOf(vm, () => vm.callSync("steps_back", MONOTONIC, 1000))).toBe(0);
-    expect(exitsOf(vm, () => vm.callSync("steps_back", REALTIME, 1000))).toBe(0);
+    // Without a counter that can be a clock, the host is asked.
+    const exits = hasInvariantCounter ? 0 : 10;
+    expect(exitsOf(vm, () => vm.callSync("steps_back", MONOTONIC, 10))).toBe(exits);
+    expect(exitsOf(vm, () => vm.callSync("steps_back", REALTIME, 10))).toBe(exits);
     expect(exitsOf(vm, () => vm.callSync("random", 64, 4096))).toBe(0);
   });
   it("the real-time clock is the host's", () => {
@@ -59,7 +62,7 @@ describe.each(["staged", "direct"] as const)("%s boot", (boot) => {
     expect(now).toBeLessThan(BigInt(Date.now() + 5) * 1_000_000n);
   });
   it("the monotonic clock never goes back, and passes as the host's does", async () => {
-    expect(vm.callSync("steps_back", MONOTONIC, 200_000)).toBe(0);
+    expect(vm.callSync("steps_back", MONOTONIC, hasInvariantCounter ? 200_000 : 200)).toBe(0);
     const [guest, host] = [vm.callSync("now", MONOTONIC) as bigint, process.hrtime.bigint()];
     await new Promise((resolve) => setTimeout(resolve, 300));
     const hostLater = process.hrtime.bigint();
@@ -134,6 +137,7 @@ it("is off on request, with the same answers", async () => {
 it("the draft's functions are answered too", async () => {
   const draft = await imageOf("answers-draft", source("wasi_unstable"));
   await withVm(draft, { wasi: {} }, (vm) => {
-    expect(exitsOf(vm, () => vm.callSync("now", REALTIME))).toBe(0);
+    expect(exitsOf(vm, () => vm.callSync("now", REALTIME))).toBe(hasInvariantCounter ? 0 : 1);
+    expect(exitsOf(vm, () => vm.callSync("random", 0, 8))).toBe(0);
   });
 });
