@@ -1,0 +1,18 @@
+;; An imported function that an element segment puts into a table must be called with its own module's instance.
+(module
+  (type $first (func (result i32)))
+  (type $second (func (param i32) (result i32)))
+  (import "lib" "first" (func $first (type $first)))
+  (import "lib" "second" (func $second (type $second)))
+  (table $t 8 funcref)
+  (elem (table $t) (i32.const 0) func $first $second)
+  (elem $passive funcref (ref.func $second) (ref.func $first))
+  (func (export "active") (result i32) (call_indirect $t (type $first) (i32.const 0)))
+  (func (export "active second") (param i32) (result i32)
+    (call_indirect $t (type $second) (local.get 0) (i32.const 1)))
+  (func (export "passive") (param i32) (result i32)
+    (table.init $t $passive (i32.const 2) (i32.const 0) (i32.const 2))
+    (call_indirect $t (type $second) (local.get 0) (i32.const 2)))
+  (func (export "by instruction") (result i32)
+    (table.set $t (i32.const 4) (ref.func $first))
+    (call_indirect $t (type $first) (i32.const 4))))
