@@ -156,7 +156,21 @@ const INTERESTING: Readonly<Record<NumberType, readonly bigint[]>> = {
 };
 
 export function numberBits(choices: Choices, type: NumberType): bigint {
-  return choices.oneIn(6) ? choices.bits(SIZE[type]) : choices.pick(INTERESTING[type]);
+  const isFloat = type === "f32" || type === "f64";
+  return choices.weighted<() => bigint>([
+    [8, () => choices.pick(INTERESTING[type])],
+    [2, () => choices.bits(SIZE[type])],
+    [isFloat ? 5 : 0, () => ordinaryFloat(choices, type === "f32" ? 32 : 64)],
+  ])();
+}
+
+/** A float with a full mantissa and a size that others add to: only such are rounded when computed with. */
+function ordinaryFloat(choices: Choices, size: 32 | 64): bigint {
+  const mantissa = size === 32 ? 23n : 52n;
+  const bias = size === 32 ? 127n : 1023n;
+  const exponent = bias + BigInt(choices.below(12)) - 6n;
+  const sign = BigInt(choices.below(2)) << BigInt(size - 1);
+  return sign | (exponent << mantissa) | BigInt.asUintN(Number(mantissa), choices.bits(size));
 }
 
 /** A vector of lanes of one type, each interesting by itself; or one lane repeated; or noise. */

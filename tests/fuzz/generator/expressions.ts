@@ -2,6 +2,7 @@
 import { NUMERIC, type Op, opNamed, SIMD, TYPE_CODE, type ValueType } from "../wasm/opcodes.ts";
 import type { Body } from "./body.ts";
 import { numberBits, vectorBits } from "./constants.ts";
+import { idiom } from "./idioms.ts";
 import { load } from "./memory-access.ts";
 import { branchOut, statements } from "./statements.ts";
 import { call, reference, tableQuestion } from "./table-access.ts";
@@ -37,6 +38,7 @@ export function expression(body: Body, type: ValueType, most: number): void {
   body.choices.weighted<() => void>([
     [6, () => leaf(body, type)],
     [isNumber ? 14 : 0, () => operation(body, type, depth)],
+    [isNumber ? 6 : 0, () => idiom(body, type, depth) || operation(body, type, depth)],
     [isNumber ? 4 : 0, () => load(body, type, depth) || leaf(body, type)],
     [2, () => tee(body, type, depth)],
     [2, () => select(body, type, depth)],

@@ -46,9 +46,22 @@ function functionOf(
   for (let i = choices.below(5); i > 0; i--) body.addLocal(shape.valueType());
   body.burn(ENTRY_COST);
   statements(body, DEPTH, 14);
+  if (!body.choices.oneIn(3)) exposeLocals(body);
   for (const result of type.results) expression(body, result, DEPTH);
   body.op("end");
   return { type: shape.typeIndex(type), locals: body.locals.slice(type.params.length), code: body.code };
+}
+
+const EXPOSED_AT = 512;
+
+/** Writes all numbers to memory, where they are seen: most of what is computed would otherwise never be looked at. */
+function exposeLocals(body: Body): void {
+  if (!body.shape.memory || body.shape.memory.min === 0) return;
+  body.locals.forEach((type, local) => {
+    if (type === "funcref" || type === "externref") return;
+    body.i32(EXPOSED_AT + 16 * local).op("local.get", local);
+    body.op(`${type}.store`, 0, 0);
+  });
 }
 
 /** Any function without parameters and results can be the start function, which runs before the first call. */

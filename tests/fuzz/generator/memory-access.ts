@@ -220,6 +220,30 @@ function between(body: Body, depth: number): void {
   ])();
 }
 
+/** memory.grow, what it returns, and the first and last bytes that it brings. */
+export function growth(body: Body, depth: number): void {
+  const { choices } = body;
+  const before = body.localFor("i32");
+  body
+    .i32(choices.pick([1, 0, 2, 1, 3, 70_000, -1]))
+    .op("memory.grow", 0)
+    .op("local.set", before);
+  body.i32(choices.below(128)).op("local.get", before).op("i32.store16", 1, 0);
+  if (choices.oneIn(2)) return;
+  // Where it failed, this is address -65536, which traps.
+  const isGuarded = body.calm || choices.oneIn(2);
+  if (isGuarded) {
+    body.op("local.get", before).op("memory.size", 0).op("i32.lt_u");
+    body.open("if", { params: [], results: [] });
+  }
+  const isLast = choices.oneIn(2);
+  if (isLast) body.op("memory.size", 0).i32(16).op("i32.shl").i32(8).op("i32.sub");
+  else body.op("local.get", before).i32(16).op("i32.shl");
+  expression(body, "i64", depth - 1);
+  body.op("i64.store", 0, isLast || body.calm ? 0 : choices.pick([0, 65_528, 65_529]));
+  if (isGuarded) body.close();
+}
+
 /** Start and length for a bulk operation over `size` bytes or elements. */
 export function range(body: Body, size: number, depth: number): { start(): void; length(): void } {
   const { choices } = body;

@@ -2,7 +2,7 @@
 import { NUMERIC, type ValueType } from "../wasm/opcodes.ts";
 import { type Body, ROUND_COST } from "./body.ts";
 import { expression } from "./expressions.ts";
-import { bulkMemory, neighbours, overwritten, store } from "./memory-access.ts";
+import { bulkMemory, growth, neighbours, overwritten, store } from "./memory-access.ts";
 import { PAGE } from "./shape.ts";
 import { call, tableStatement } from "./table-access.ts";
 
@@ -21,6 +21,7 @@ function statement(body: Body, depth: number): void {
     [5, () => setGlobal(body, depth)],
     [shape.memory ? 8 : 0, () => store(body, depth)],
     [shape.memory ? 3 : 0, () => neighbours(body, depth)],
+    [shape.memory ? 2 : 0, () => growth(body, depth)],
     [2, () => overwritten(body, depth)],
     [2, () => dropped(body, depth)],
     [3, () => ifThen(body, depth)],

@@ -1,14 +1,14 @@
 /**
- * The specification leaves open which NaN arithmetic makes: its sign, and its payload unless all NaNs that went in were canonical. Two
- * right engines may differ there, so the code under test is changed until they may not:
+ * The specification leaves open which quiet NaN arithmetic makes: its sign, and its payload unless all NaNs that went in were canonical. Two
+ * right engines may differ there, so the code under test is changed until they may not: quiet NaNs become the canonical one,
  *
- * - "arithmetic": every result of scalar arithmetic that is a NaN becomes the canonical one. From there on every bit is determined,
- *   and signalling NaNs out of memory, constants and reinterpretation can be followed through the whole program.
- * - "observed": scalar floats keep the NaN that they have, and become canonical only where their bits are looked at: stored,
- *   reinterpreted, put into a vector, or taken as the sign of `copysign`. Between two operations nothing stands in the way of the
- *   compiler here, which would hide a fused multiply-add, for example.
+ * - by the rule "arithmetic" wherever scalar arithmetic makes one. From there on every bit is determined.
+ * - by the rule "observed" only where the bits of a scalar float are looked at: stored, reinterpreted, put into a vector, or taken as the
+ *   sign of `copysign`. Between two operations nothing stands in the way of the compiler here, which would hide a fused multiply-add, for
+ *   example.
  *
- * Vectors are always made canonical after arithmetic, as their bits can be looked at in too many ways.
+ * Vectors are always made canonical after arithmetic, as their bits can be looked at in too many ways. Signalling NaNs stay as they are, always:
+ * where bits are only moved, they must arrive unchanged, and arithmetic must not let one through.
  */
 import { Reader, Writer } from "../wasm/bytes.ts";
 import { instructions } from "../wasm/instructions.ts";
@@ -41,25 +41,30 @@ const OBSERVERS: Readonly<Record<string, FloatShape>> = {
   "f64x2.replace_lane": "f64",
 };
 
-/** NaNs as the specification calls them canonical: positive, only the first bit of the mantissa set. */
-const CANONICAL: Readonly<Record<FloatShape, bigint>> = {
-  f32: 0x7fc00000n,
-  f64: 0x7ff8000000000000n,
-  f32x4: 0x7fc000007fc000007fc000007fc00000n,
-  f64x2: 0x7ff80000000000007ff8000000000000n,
+/**
+ * The bits that all quiet NaNs have set; alone they are the NaN that the specification calls canonical (2.2.3). Per lane, how to compare them
+ * as integers, since no comparison of floats tells one NaN from another.
+ */
+const QUIET: Readonly<Record<FloatShape, { readonly bits: bigint; readonly lane: string }>> = {
+  f32: { bits: 0x7fc00000n, lane: "i32" },
+  f64: { bits: 0x7ff8000000000000n, lane: "i64" },
+  f32x4: { bits: 0x7fc000007fc000007fc000007fc00000n, lane: "i32x4" },
+  f64x2: { bits: 0x7ff80000000000007ff8000000000000n, lane: "i64x2" },
 };
 
-/** `x` where it equals itself, else the canonical NaN; lane by lane for a vector. */
+/** The canonical NaN in place of a quiet one, else `x`; lane by lane for a vector. */
 function helperCode(shape: FloatShape): Uint8Array {
-  const isVector = shape === "f32x4" || shape === "f64x2";
-  return new Code()
-    .op("local.get", 0)
-    .constant(isVector ? "v128" : shape, CANONICAL[shape])
-    .op("local.get", 0)
-    .op("local.get", 0)
-    .op(`${shape}.eq`)
-    .op(isVector ? "v128.bitselect" : "select")
-    .finish();
+  const { bits, lane } = QUIET[shape];
+  const code = new Code();
+  if (shape === "f32x4" || shape === "f64x2") {
+    code.constant("v128", bits).op("local.get", 0).op("local.get", 0);
+    code.constant("v128", bits).op("v128.and").constant("v128", bits).op(`${lane}.eq`);
+    return code.op("v128.bitselect").finish();
+  }
+  const mask = (): Code => (shape === "f32" ? code.i32(Number(bits)) : code.i64(bits));
+  code.constant(shape, bits).op("local.get", 0).op("local.get", 0).op(`${lane}.reinterpret_${shape}`);
+  mask().op(`${lane}.and`);
+  return mask().op(`${lane}.eq`).op("select").finish();
 }
 
 const HELPERS = (["f32", "f64", "f32x4", "f64x2"] as const).map(helperCode);
