@@ -1,7 +1,6 @@
 /** Machines that lack something: each is a coded error that names the cure, and nothing is left behind. */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { BARECELL_URL, compile, type ErrorCode, isBarecellError } from "../support/barecell.ts";
@@ -60,9 +59,11 @@ describe("C compiler", () => {
   });
 
   it("that hangs ends with the time limit, and so do its own children", async () => {
-    const before = new Set(readdirSync(tmpdir()));
-    const saved = process.env["CC"];
+    // Folders of its own, since others compile at the same time.
+    const saved = { CC: process.env["CC"], TMPDIR: process.env["TMPDIR"] };
+    const temporary = newFolder();
     process.env["CC"] = fakeCompiler("sleep 1000 & sleep 1000");
+    process.env["TMPDIR"] = temporary;
     try {
       await expect(
         compile(HELLO, { cache: false, compileTimeoutMs: 1500 }).catch((error: unknown) => {
@@ -71,12 +72,12 @@ describe("C compiler", () => {
         }),
       ).resolves.toBe("BARECELL_COMPILE_LIMIT" satisfies ErrorCode);
     } finally {
-      if (saved === undefined) delete process.env["CC"];
-      else process.env["CC"] = saved;
+      for (const [name, value] of Object.entries(saved)) {
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
+      }
     }
-    expect(
-      readdirSync(tmpdir()).filter((name) => /^barecell-\w{6}$/.test(name) && !before.has(name)),
-    ).toEqual([]);
+    expect(readdirSync(temporary)).toEqual([]);
   });
 
   it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
@@ -89,7 +90,7 @@ describe("C compiler", () => {
         onStart(kill, temporary) {
           const timer = setInterval(() => {
             const folder = readdirSync(temporary)[0];
-            if (folder === undefined || !existsSync(join(temporary, folder, "module.c"))) return;
+            if (folder === undefined || !existsSync(join(temporary, folder, "m0.c"))) return;
             clearInterval(timer);
             setTimeout(() => kill(signal), 500);
           }, 20);

@@ -42,14 +42,14 @@ describe("wrong usage", () => {
     [["run", "--timeout", "soon", HELLO], /'--timeout <ms>' argument 'soon' is invalid/],
     [["run", "--timeout", "-1", HELLO], /invalid/],
     [["run", "--max-memory", "1T", HELLO], /--max-memory <size>.*such as 64M/],
-    [["run", "--max-memory", "8G", HELLO], /maxMemoryBytes/],
+    [["run", "--max-memory", "401G", HELLO], /maxMemoryBytes/],
     [["run", "--stack-size", "1", HELLO], /stackBytes/],
     [["run", "--env", "=x", HELLO], /NAME=VALUE/],
     [["run", "--boot", "warm", HELLO], /Allowed choices are staged, direct/],
     [["run", "--unknown-imports", "ask", HELLO], /refuse, trap, default/],
     [["run", "--target-cpu", "pentium", HELLO], /x86-64-v2, x86-64-v3/],
     [["run", "--optimize", "9", HELLO], /must be 0, 1, 2 or 3/],
-    [["compile", ADD, "more"], /too many arguments/],
+    [["inspect", ADD, "more"], /too many arguments/],
     [["doctor", "more"], /too many arguments/],
   ])("%j has the status 2", async (args, message) => {
     const run = await cli(args);
@@ -69,7 +69,7 @@ describe("wrong usage", () => {
     for (const args of [
       ["run", "--json", "--bogus", HELLO],
       ["run", "--timeout", "x", "--json", HELLO],
-      ["compile", ADD, "more", "--json"],
+      ["inspect", ADD, "more", "--json"],
     ]) {
       const run = await cli(args);
       expect(run.status).toBe(2);
