@@ -10,6 +10,7 @@ export default defineConfig({
     hookTimeout: 60_000 * slow,
     // Compilers and VMs want the processors for themselves; more files at once only make each slower.
     maxWorkers: 2,
+    maxConcurrency: 2,
     pool: "forks",
   },
 });

@@ -23,7 +23,8 @@ describe.runIf(tests.length > 0)("programs of the WASI test suites", () => {
   });
   for (const test of tests) {
     const title = `${test.name}${test.skip ? ` (SKIPPED: ${test.skip})` : ""}`;
-    it.skipIf(test.skip)(
+    // Side by side, since nearly all of the time is the C compiler's, which uses one processor.
+    it.concurrent.skipIf(test.skip)(
       title,
       async () => {
         // These are about host calls; the C compiler's better levels only take longer.
