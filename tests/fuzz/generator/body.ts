@@ -40,7 +40,7 @@ export class Body {
     this.locals = [...type.params];
     this.labels = [{ types: type.results }];
     this.budget = budget;
-    this.calm = !choices.oneIn(3);
+    this.calm = !choices.oneIn(4);
   }
 
   get code(): Uint8Array {

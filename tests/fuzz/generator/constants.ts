@@ -155,11 +155,18 @@ const INTERESTING: Readonly<Record<NumberType, readonly bigint[]>> = {
   f64: F64_BITS,
 };
 
+/** Quiet and signalling, of both signs: arithmetic must make the one of the other, and moving must not. */
+const NANS = {
+  f32: [0x7fc00000n, 0x7fa00000n, 0xff800001n, 0xffc00001n],
+  f64: [0x7ff8000000000000n, 0x7ff4000000000000n, 0xfff0000000000001n, 0xfff8000000000001n],
+} as const;
+
 export function numberBits(choices: Choices, type: NumberType): bigint {
   const isFloat = type === "f32" || type === "f64";
   return choices.weighted<() => bigint>([
     [8, () => choices.pick(INTERESTING[type])],
     [2, () => choices.bits(SIZE[type])],
+    [isFloat ? 2 : 0, () => choices.pick(NANS[type === "f32" ? "f32" : "f64"])],
     [isFloat ? 5 : 0, () => ordinaryFloat(choices, type === "f32" ? 32 : 64)],
   ])();
 }

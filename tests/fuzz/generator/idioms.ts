@@ -147,7 +147,7 @@ const TO_F64: readonly string[] = [
 
 const IDIOMS: Readonly<Record<NumberType, readonly string[]>> = {
   i32: [...OF_INTEGERS, ...TO_I32],
-  i64: [...OF_INTEGERS.map((text) => text), ...TO_I64],
+  i64: [...OF_INTEGERS, ...TO_I64],
   f32: [...OF_FLOATS, ...TO_F32],
   f64: [...OF_FLOATS, ...TO_F64],
 };
@@ -179,16 +179,13 @@ export function idiom(body: Body, type: ValueType, depth: number): boolean {
   }
   const constant = numberBits(choices, type);
   const count = BigInt(choices.below(type === "i32" ? 40 : 72));
-  let last: NumberType = type;
   words.forEach((word, i) => {
     const local = locals.get(word);
-    if (local !== undefined) {
-      body.op("local.get", local);
-      last = ("xyz".includes(word) ? type : VARIABLES[word]) ?? type;
-    } else if (word === "k") body.constant(type, nonZero(body, type, constant));
+    if (local !== undefined) body.op("local.get", local);
+    else if (word === "k") body.constant(type, nonZero(body, type, constant));
     else if (word === "n") body.constant(type, count);
     else if (word === "bits") body.constant(type, type === "i32" ? 32n : 64n);
-    else if (/^-?[\d.]+$/.test(word)) number(body, typeOfNumber(words, i, type, last), Number(word));
+    else if (/^-?[\d.]+$/.test(word)) number(body, typeOfNumber(words, i, type), Number(word));
     else body.op(word.startsWith(".") ? `${type}${word}` : word);
   });
   return true;
@@ -200,10 +197,10 @@ function nonZero(body: Body, type: NumberType, bits: bigint): bigint {
 }
 
 /** A number stands before the instruction that takes it, which names its type. */
-function typeOfNumber(words: readonly string[], at: number, type: NumberType, last: NumberType): NumberType {
+function typeOfNumber(words: readonly string[], at: number, type: NumberType): NumberType {
   const user = words.slice(at + 1).find((word) => word.includes("."));
   const named = /^(i32|i64|f32|f64)\./.exec(user ?? "")?.[1];
-  return (named as NumberType | undefined) ?? (user?.startsWith(".") ? type : last);
+  return (named as NumberType | undefined) ?? type;
 }
 
 const view = new DataView(new ArrayBuffer(8));

@@ -69,5 +69,5 @@ function chooseStart(shape: Shape, choices: Choices): void {
   const candidates = shape.functionTypes.flatMap((type, index) =>
     type.params.length === 0 && type.results.length === 0 && index >= shape.importedFunctions ? [index] : [],
   );
-  if (candidates.length > 0 && choices.oneIn(2)) shape.module.start = choices.pick(candidates);
+  if (candidates.length > 0 && choices.oneIn(4)) shape.module.start = choices.pick(candidates);
 }

@@ -129,7 +129,7 @@ export function neighbours(body: Body, depth: number): void {
   const width = accessWidth(op);
   const count = 2 + choices.below(7);
   const end = (shape.memory?.min ?? 0) * PAGE;
-  const across = choices.oneIn(body.calm ? 4 : 2);
+  const across = choices.oneIn(body.calm ? 6 : 2);
   const first = across ? Math.max(end - width * (1 + choices.below(count)) - choices.below(2), 0) : 64;
   const base = body.localFor("i32");
   const value = body.localFor(type);

@@ -224,7 +224,7 @@ export class Shape {
       [8, () => choices.below(room + 1)],
       [4, () => room],
       [4, () => 0],
-      ...(size < length || choices.oneIn(30) ? ([[1, () => room + 1]] as const) : []),
+      ...(size < length || choices.oneIn(80) ? ([[1, () => room + 1]] as const) : []),
     ])();
   }
 
