@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { BARECELL_URL, compile, type ErrorCode, isBarecellError } from "../support/barecell.ts";
-import { announceSkip } from "../support/environment.ts";
+import { announceSkip, hasSimde } from "../support/environment.ts";
 import {
   ADD,
   canUnshare,
@@ -15,6 +15,7 @@ import {
   jsonOf,
   MAIN,
   newFolder,
+  newModule,
   newScript,
   ROOT,
 } from "./support.ts";
@@ -99,6 +100,24 @@ describe("C compiler", () => {
       expect(run.status).toBe(status);
     },
   );
+});
+
+describe.skipIf(!canUnshare || !hasSimde)("without the SIMDe headers", () => {
+  // An empty folder stands over them.
+  const prefix = inNamespace("mount -t tmpfs tmpfs /usr/include/simde");
+  const vector = "(v128.const i32x4 1 2 3 4)";
+  const simd = `(module (func (export "f") (result i32) (i32x4.extract_lane 2 ${vector})))`;
+
+  it("a module that uses SIMD is refused with the package to install", async () => {
+    const run = await cli(["run", "--no-cache", "--invoke", "f", newModule(simd)], { prefix });
+    expect(run.status).toBe(1);
+    expect(run.stderr).toContain("code: BARECELL_COMPILER_MISSING");
+    expect(run.stderr).toContain("apt-get install libsimde-dev");
+  });
+  it("one that uses none runs", async () => {
+    const run = await cli(["run", "--no-cache", "--invoke", "add", ADD, "2", "3"], { prefix });
+    expect(run.stdout).toBe("5\n");
+  });
 });
 
 describe.skipIf(!canUnshare)("no space left", () => {
