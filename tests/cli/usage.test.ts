@@ -137,7 +137,7 @@ describe("a terminal", () => {
   it.skipIf(!hasScript)(
     "has a line of progress where compiling takes over a second, and it is gone after",
     async () => {
-      const slow = newScript('case "$*" in *module.c*) sleep 2;; esac\nexec cc "$@"');
+      const slow = newScript('case "$*" in *m0.c*) sleep 2;; esac\nexec cc "$@"');
       const args = ["run", "--no-cache", "--invoke", "add", "examples/add/add.wasm", "2", "3"];
       const shown = await run({ CC: slow }, ...args);
       expect(shown.stdout).toContain("compiling add: ");
