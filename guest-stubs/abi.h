@@ -12,7 +12,7 @@
 #ifndef BARECELL_ABI_H
 #define BARECELL_ABI_H
 
-#define BC_ABI_VERSION 2
+#define BC_ABI_VERSION 3
 
 /* ---- Address map ------------------------------------------------------------------------------------------
  *
@@ -126,6 +126,7 @@
 #define BC_MAILBOX_GROW_MEMORY 80
 #define BC_MAILBOX_BOOT_STAMP 88
 #define BC_MAILBOX_ANSWERS 96
+#define BC_MAILBOX_MAX_TABLE_ELEMENTS 176
 /* Bits of mailbox.answers.granted: what the guest may answer itself. Without a bit it goes through the import's port, open or closed. */
 #define BC_ANSWER_CLOCK 1
 #define BC_ANSWER_RANDOM 2
@@ -199,7 +200,10 @@ typedef struct bc_mailbox {
   uint32_t reserved;
   uint64_t boot_stamp;                /* OUT time stamp counter when ring 3 was reached, whole */
   bc_answers answers;                 /* IN */
-  uint8_t unused[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_ANSWERS - 72];
+  uint64_t reserved_fuel;
+  uint32_t max_table_elements;        /* IN  how far table.grow may go, for each table */
+  uint32_t reserved2;
+  uint8_t unused[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_MAX_TABLE_ELEMENTS - 8];
   bc_slot slots[];                    /* both: arguments before, results after */
 } bc_mailbox;
 
@@ -217,6 +221,7 @@ BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_tsc) == BC_MAILBOX_BOOT_TSC);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_memory) == BC_MAILBOX_GROW_MEMORY);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_stamp) == BC_MAILBOX_BOOT_STAMP);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, answers) == BC_MAILBOX_ANSWERS);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, max_table_elements) == BC_MAILBOX_MAX_TABLE_ELEMENTS);
 #endif /* __ASSEMBLER__ */
 
 #endif

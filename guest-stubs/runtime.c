@@ -82,7 +82,9 @@ static void* allocate_table(uint32_t element_bytes, uint32_t* max_size) {
   }                                                                                                                             \
   uint32_t wasm_rt_grow_##kind##_table(wasm_rt_##kind##_table_t* table, uint32_t delta, wasm_rt_##kind##_t init) {              \
     uint32_t before = table->size;                                                                                              \
-    if (delta > table->max_size - before) return UINT32_MAX;                                                                    \
+    uint32_t limit = bc_mailbox_page.max_table_elements;                                                                        \
+    if (limit > table->max_size) limit = table->max_size;                                                                       \
+    if (before > limit || delta > limit - before) return UINT32_MAX;                                                            \
     for (uint32_t i = before; i < before + delta; i++) table->data[i] = init;                                                   \
     table->size = before + delta;                                                                                               \
     return before;                                                                                                              \

@@ -21,6 +21,7 @@ void Environment::shut_down() {
   threads_.reset();
   live_->clear();
   jobs_.clear();
+  posted_.clear();
   napi_release_threadsafe_function(done_, napi_tsfn_abort);
 }
 
@@ -45,27 +46,50 @@ void Environment::run_async(Napi::Env env, std::function<void()> work, std::func
   if (jobs_.size() == 1) napi_ref_threadsafe_function(env, done_);
 }
 
-void Environment::on_done(napi_env raw_env, napi_value, void* context, void* data) {
+void Environment::post(std::function<void(Napi::Env)> task) {
+  {
+    std::lock_guard lock(posted_mutex_);
+    posted_.push_back(std::move(task));
+  }
+  // As in run_async: it cannot fail before shut_down() has joined the thread that posts.
+  napi_call_threadsafe_function(done_, nullptr, napi_tsfn_nonblocking);
+}
+
+void Environment::on_done(napi_env env, napi_value, void* context, void* data) {
   // Without an environment the queue is only being emptied, and shut_down() has dropped the jobs.
-  if (raw_env == nullptr) return;
+  if (env == nullptr) return;
   auto* self = static_cast<Environment*>(context);
-  auto place = self->jobs_.find(static_cast<Job*>(data));
-  if (place == self->jobs_.end()) return;
-  std::unique_ptr<Job> job = std::move(place->second);
-  self->jobs_.erase(place);
-  if (self->jobs_.empty()) napi_unref_threadsafe_function(raw_env, self->done_);
   // A worker that is being terminated still gets here, and can no longer make values, resolve promises or even throw: nobody waits for the answer
   // then. Whatever happens, no exception may leave this function, for C calls it.
   try {
-    Napi::Env env(raw_env);
     Napi::HandleScope scope(env);
     try {
-      job->finish(env);
+      // What a run posted comes before the run's end.
+      self->run_posted(Napi::Env(env));
+      if (data != nullptr) self->finish_job(env, static_cast<Job*>(data));
     } catch (const Napi::Error& error) {
       error.ThrowAsJavaScriptException();
     }
   } catch (...) {
   }
+}
+
+void Environment::run_posted(Napi::Env env) {
+  std::vector<std::function<void(Napi::Env)>> tasks;
+  {
+    std::lock_guard lock(posted_mutex_);
+    tasks.swap(posted_);
+  }
+  for (auto& task : tasks) task(env);
+}
+
+void Environment::finish_job(napi_env env, Job* finished) {
+  auto place = jobs_.find(finished);
+  if (place == jobs_.end()) return;
+  std::unique_ptr<Job> job = std::move(place->second);
+  jobs_.erase(place);
+  if (jobs_.empty()) napi_unref_threadsafe_function(env, done_);
+  job->finish(Napi::Env(env));
 }
 
 }  // namespace barecell

@@ -5,8 +5,11 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <set>
+#include <thread>
 #include <unordered_map>
+#include <vector>
 
 #include "vcpu_threads.h"
 #include "vm.h"
@@ -26,6 +29,13 @@ class Environment {
   // meanwhile, and is not kept alive otherwise.
   void run_async(Napi::Env env, std::function<void()> work, std::function<void(Napi::Env)> finish);
 
+  // From a vCPU thread: runs `task` on the JavaScript thread, in the order of posting; not at all if the environment ends first. The task may hold nothing
+  // of JavaScript's.
+  void post(std::function<void(Napi::Env)> task);
+
+  // Whether the calling thread is the one that runs this environment's JavaScript.
+  bool is_this_thread() const noexcept { return std::this_thread::get_id() == thread_; }
+
   const std::shared_ptr<LiveVms>& live_vms() noexcept { return live_; }
 
   Napi::FunctionReference image_constructor;
@@ -35,10 +45,15 @@ class Environment {
     std::function<void()> work;
     std::function<void(Napi::Env)> finish;
   };
+  void run_posted(Napi::Env env);
+  void finish_job(napi_env env, Job* job);
   static void on_done(napi_env env, napi_value, void* context, void* data);
   void shut_down();
 
+  const std::thread::id thread_ = std::this_thread::get_id();
   napi_threadsafe_function done_ = nullptr;
+  std::mutex posted_mutex_;
+  std::vector<std::function<void(Napi::Env)>> posted_;
   // Owned here, because `finish` holds JavaScript references, which only the JavaScript thread may drop; vCPU threads see a bare pointer.
   std::unordered_map<Job*, std::unique_ptr<Job>> jobs_;
   std::shared_ptr<LiveVms> live_ = std::make_shared<LiveVms>();

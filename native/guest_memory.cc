@@ -127,8 +127,12 @@ uint64_t GuestMemory::grow(uint32_t index, uint64_t pages) {
   uint64_t before = region.linear.size_bytes();
   uint64_t total = 0;
   for (const Region& each : regions_) total += each.linear.size_bytes();
-  uint64_t room = std::min(region.reserved_bytes - before, max_linear_bytes_ - total);
-  if (pages > room / BC_WASM_PAGE_SIZE) return UINT64_MAX;
+  uint64_t limit = std::max(total, std::min(max_linear_bytes_, limit_bytes_));
+  uint64_t room = std::min(region.reserved_bytes - before, limit - total);
+  if (pages > room / BC_WASM_PAGE_SIZE) {
+    refusals_++;
+    return UINT64_MAX;
+  }
   uint64_t after = before + pages * BC_WASM_PAGE_SIZE;
   if (after > before) {
     back_growth(region, after);

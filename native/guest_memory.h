@@ -26,6 +26,11 @@ class GuestMemory {
   // Host address of guest-physical memory of the image (not linear memory), or null if any byte lies outside.
   uint8_t* image_memory(uint64_t gpa, uint64_t size_bytes) noexcept;
 
+  // How far memory.grow may go from now on, all linear memories together; never further than what the constructor was told.
+  void set_limit(uint64_t max_linear_bytes) noexcept { limit_bytes_ = max_linear_bytes; }
+  // How often growth was refused.
+  uint64_t refusals() const noexcept { return refusals_; }
+
   // memory.grow: more pages of 64 KiB. Returns the size before in pages, or UINT64_MAX where a limit refuses, or there is no such memory.
   uint64_t grow(uint32_t index, uint64_t pages);
 
@@ -51,6 +56,8 @@ class GuestMemory {
 
   std::shared_ptr<const Image> image_;
   uint64_t max_linear_bytes_;
+  uint64_t limit_bytes_ = UINT64_MAX;
+  uint64_t refusals_ = 0;
   Mapping low_;  // guest-physical 0 up to the end of the image, and linear memory 0 if it follows
   std::deque<Region> regions_;
   LinearMemory no_memory_;

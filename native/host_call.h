@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <span>
 
 #include "abi.h"
 #include "linear_memory.h"
@@ -18,6 +19,7 @@ enum class HostCallAction {
   Exit,         // the guest asked to end; exit_code says how
   Interrupted,  // stop was requested (deadline, cancel) while the function waited; the run loop knows why
   OutputLimit,  // the guest wrote more captured output than it may
+  Failed,       // a function of the host's in JavaScript failed; it knows why
 };
 
 // Waiting that a deadline or a cancel ends: a host function never blocks in any other way.
@@ -46,7 +48,25 @@ struct HostCall {
   }
 };
 
-// One bound import. Empty: the import is not granted, and its port stays closed. Called on the thread that runs the vCPU.
+// Called on the thread that runs the vCPU.
 using HostFunction = std::function<HostCallAction(HostCall&)>;
+
+class Vm;
+
+// A function of the host's in JavaScript. `slots` holds its arguments, and afterwards its results. Called on the thread that runs the vCPU, which may call
+// back into the guest meanwhile (Vm::call_inner).
+struct ScriptFunction {
+  std::function<HostCallAction(Vm&, std::span<bc_slot> slots)> call;
+  uint32_t argument_count = 0;
+  uint32_t result_count = 0;
+};
+
+// What stands behind an import. Neither: it is not granted, and its port stays closed.
+struct ImportBinding {
+  HostFunction native;
+  ScriptFunction script;
+
+  bool is_granted() const noexcept { return native || script.call; }
+};
 
 }  // namespace barecell

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "failure.h"
@@ -28,15 +29,23 @@ void install_handler() {
   if (sigaction(kick_signal(), &action, nullptr) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot install the handler of the kick signal");
 }
 
-// A timer that signals the thread that made it (timer_create(2), SIGEV_THREAD_ID). One per thread, made at its first run.
+int64_t clock_ns(clockid_t clock) noexcept {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+int64_t thread_cpu_ns() noexcept { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
+
+// A timer that signals the thread that made it (timer_create(2), SIGEV_THREAD_ID). One of a kind per thread, made when it is first needed.
 class ThreadTimer {
  public:
-  ThreadTimer() {
+  explicit ThreadTimer(clockid_t clock) {
     struct sigevent event{};
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = kick_signal();
     event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
-    if (timer_create(CLOCK_MONOTONIC, &event, &timer_) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot create a timer for the deadline");
+    if (timer_create(clock, &event, &timer_) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot create a timer for the deadline");
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, kick_signal());
@@ -46,60 +55,115 @@ class ThreadTimer {
   ThreadTimer(const ThreadTimer&) = delete;
   ThreadTimer& operator=(const ThreadTimer&) = delete;
 
-  void arm(int64_t deadline_ns) noexcept {
+  // 0 disarms. What is set already costs nothing.
+  void set(int64_t deadline_ns) noexcept {
+    if (deadline_ns == deadline_ns_) return;
     itimerspec spec{};
-    spec.it_value.tv_sec = deadline_ns / 1'000'000'000;
-    spec.it_value.tv_nsec = deadline_ns % 1'000'000'000;
-    // Repeats, so that even a signal lost to something unforeseen only costs a moment.
-    spec.it_interval.tv_nsec = 2'000'000;
+    if (deadline_ns != 0) {
+      spec.it_value.tv_sec = deadline_ns / 1'000'000'000;
+      spec.it_value.tv_nsec = deadline_ns % 1'000'000'000;
+      // Repeats, so that even a signal lost to something unforeseen only costs a moment.
+      spec.it_interval.tv_nsec = 2'000'000;
+    }
     timer_settime(timer_, TIMER_ABSTIME, &spec, nullptr);
-  }
-  void disarm() noexcept {
-    itimerspec spec{};
-    timer_settime(timer_, 0, &spec, nullptr);
+    deadline_ns_ = deadline_ns;
   }
 
  private:
   timer_t timer_{};
+  int64_t deadline_ns_ = 0;
 };
 
-ThreadTimer& thread_timer() {
-  thread_local ThreadTimer timer;
+ThreadTimer& wall_timer() {
+  thread_local ThreadTimer timer(CLOCK_MONOTONIC);
   return timer;
+}
+
+ThreadTimer& cpu_timer() {
+  thread_local ThreadTimer timer(CLOCK_THREAD_CPUTIME_ID);
+  return timer;
+}
+
+// The nearer of two points in time, 0 being never.
+int64_t nearer(int64_t one, int64_t other) noexcept {
+  if (one == 0) return other;
+  return other == 0 ? one : std::min(one, other);
 }
 
 }  // namespace
 
-int64_t monotonic_ns() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
-}
+int64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 
 // Away from the first ones, which other libraries take by habit.
 int kick_signal() noexcept { return SIGRTMIN + 11; }
 
-void StopControl::begin(kvm_run* run, int64_t deadline_ns) {
+void StopControl::publish(kvm_run* run) {
   static std::once_flag once;
   std::call_once(once, install_handler);
-  ThreadTimer& timer = thread_timer();
-  deadline_ns_ = deadline_ns;
-  {
-    std::lock_guard lock(mutex_);
-    running_ = true;
-    runner_ = pthread_self();
-    run_ = run;
-  }
-  current_run = run;
-  if (deadline_ns != 0) timer.arm(deadline_ns);
+  // Before anything is published: making a timer can fail.
+  wall_timer();
+  if (limits_.cpu_ns != 0) cpu_timer();
+  std::lock_guard lock(mutex_);
+  running_ = true;
+  runner_ = pthread_self();
+  run_ = run;
+}
+
+void StopControl::begin(kvm_run* run, const TimeLimits& limits) {
+  limits_ = limits;
+  inner_deadline_ns_ = 0;
+  publish(run);
+  resume();
 }
 
 void StopControl::end() noexcept {
-  if (deadline_ns_ != 0) thread_timer().disarm();
+  pause(false);
   current_run = nullptr;
   std::lock_guard lock(mutex_);
   running_ = false;
   generation_.fetch_add(1, std::memory_order_acq_rel);
+}
+
+StopControl::Outer StopControl::begin_inner(kvm_run* run, int64_t deadline_ns) {
+  Outer outer{running_, runner_, current_run, inner_deadline_ns_};
+  publish(run);
+  inner_deadline_ns_ = nearer(inner_deadline_ns_, deadline_ns);
+  resume();
+  return outer;
+}
+
+void StopControl::end_inner(const Outer& outer) noexcept {
+  // The outer run's thread is this one, in JavaScript, or another one, whose own timer wakes it.
+  pause(false);
+  current_run = outer.run_of_thread;
+  inner_deadline_ns_ = outer.inner_deadline_ns;
+  std::lock_guard lock(mutex_);
+  running_ = outer.running;
+  runner_ = outer.runner;
+  // A cancel meanwhile has kicked this thread only (W7).
+  if (running_ && is_cancelled() && pthread_equal(runner_, pthread_self()) == 0) pthread_kill(runner_, kick_signal());
+}
+
+void StopControl::pause(bool waits) noexcept {
+  // What is left is never 0, which would be no limit.
+  if (guest_deadline_ns_ != 0) limits_.guest_ns = std::max<int64_t>(1, guest_deadline_ns_ - monotonic_ns());
+  if (cpu_deadline_ns_ != 0) limits_.cpu_ns = std::max<int64_t>(1, cpu_deadline_ns_ - thread_cpu_ns());
+  guest_deadline_ns_ = cpu_deadline_ns_ = 0;
+  wall_timer().set(waits ? deadline_ns() : 0);
+  if (limits_.cpu_ns != 0) cpu_timer().set(0);
+}
+
+void StopControl::resume() noexcept {
+  if (limits_.guest_ns != 0) guest_deadline_ns_ = monotonic_ns() + limits_.guest_ns;
+  if (limits_.cpu_ns != 0) cpu_deadline_ns_ = thread_cpu_ns() + limits_.cpu_ns;
+  // JavaScript may have run another VM on this thread meanwhile.
+  current_run = run_;
+  wall_timer().set(deadline_ns());
+  if (limits_.cpu_ns != 0) cpu_timer().set(cpu_deadline_ns_);
+}
+
+int64_t StopControl::deadline_ns() const noexcept {
+  return nearer(nearer(limits_.total_deadline_ns, inner_deadline_ns_), guest_deadline_ns_);
 }
 
 StopReason StopControl::before_entry() noexcept {
@@ -109,12 +173,16 @@ StopReason StopControl::before_entry() noexcept {
   return check();
 }
 
+bool StopControl::is_cancelled() const noexcept {
+  return cancelled_forever_.load(std::memory_order_acquire) ||
+         cancelled_generation_.load(std::memory_order_acquire) == generation_.load(std::memory_order_acquire);
+}
+
 StopReason StopControl::check() const noexcept {
-  if (cancelled_forever_.load(std::memory_order_acquire) ||
-      cancelled_generation_.load(std::memory_order_acquire) == generation_.load(std::memory_order_acquire)) {
-    return StopReason::Cancelled;
-  }
-  if (deadline_ns_ != 0 && monotonic_ns() >= deadline_ns_) return StopReason::Deadline;
+  if (is_cancelled()) return StopReason::Cancelled;
+  int64_t wall = deadline_ns();
+  if (wall != 0 && monotonic_ns() >= wall) return wall == guest_deadline_ns_ ? StopReason::GuestTime : StopReason::TotalTime;
+  if (cpu_deadline_ns_ != 0 && thread_cpu_ns() >= cpu_deadline_ns_) return StopReason::CpuTime;
   return StopReason::None;
 }
 

@@ -14,10 +14,12 @@ enum class OutcomeKind : uint32_t {
   Exception,    // the CPU raised exception `vector`
   Syscall,      // `syscall` reached ring 0, whose stub reported it
   Exit,         // the guest ended itself: `code`
-  Timeout,      // the deadline passed
+  Timeout,      // a time limit was reached: `code` is the StopReason
   Cancelled,    // another thread stopped it
   OutputLimit,  // captured output grew past its limit
   Protocol,     // the guest left the VM as compiled code never does: `detail`
+  HostFailed,   // a function of the host's in JavaScript failed, which ends the call
+  HostCalls,    // it made more host calls than it may
 };
 
 struct Outcome {

@@ -82,10 +82,10 @@ void set_ring3(const Kvm& kvm, const ImageLayout& layout, kvm_sregs& sregs) {
   sregs.efer = kvm.efer();
 }
 
-void set_entry(kvm_regs& regs, uint64_t rip) {
+void set_entry(kvm_regs& regs, uint64_t rip, uint64_t rsp) {
   regs = {};
   regs.rip = rip;
-  regs.rsp = BC_STACK_TOP;
+  regs.rsp = rsp;
   regs.rflags = kRflagsFixed;
 }
 

@@ -14,8 +14,8 @@ void set_real_mode(const Kvm& kvm, kvm_sregs& sregs, kvm_regs& regs);
 // Ring 3, with everything the boot stub would have loaded.
 void set_ring3(const Kvm& kvm, const ImageLayout& layout, kvm_sregs& sregs);
 
-// General registers for an entry into ring 3: nothing left of what was before.
-void set_entry(kvm_regs& regs, uint64_t rip);
+// General registers for an entry into ring 3: nothing left of what was before. `rsp` is a multiple of 16.
+void set_entry(kvm_regs& regs, uint64_t rip, uint64_t rsp);
 
 // Model-specific registers that no door to ring 0 stays open through. Throws BARECELL_KVM_FAILED.
 void close_doors(int vcpu_fd, const ImageLayout& layout);

@@ -58,7 +58,7 @@ bool pushes_error_code(uint32_t vector) {
 // begin() and end() around a run, whatever way it ends.
 class RunScope {
  public:
-  RunScope(StopControl& stop, kvm_run* run, int64_t deadline_ns) : stop_(stop) { stop_.begin(run, deadline_ns); }
+  RunScope(StopControl& stop, kvm_run* run, const TimeLimits& limits) : stop_(stop) { stop_.begin(run, limits); }
   ~RunScope() { stop_.end(); }
   RunScope(const RunScope&) = delete;
   RunScope& operator=(const RunScope&) = delete;
@@ -69,17 +69,26 @@ class RunScope {
 
 }  // namespace
 
-Outcome Vm::run(int64_t deadline_ns) {
+Outcome Vm::run(const RunLimits& limits) {
   Outcome outcome;
-  RunScope scope(stop_, run_page(), deadline_ns);
+  memory_.set_limit(limits.max_linear_bytes);
+  mailbox()->max_table_elements = limits.max_table_elements;
+  host_calls_left_ = limits.max_host_calls;
+  RunScope scope(stop_, run_page(), limits.time);
+  run_until_over(outcome);
+  return outcome;
+}
+
+void Vm::run_until_over(Outcome& outcome) {
   for (;;) {
     StopReason reason = stop_.before_entry();
     if (reason != StopReason::None) {
-      outcome.kind = reason == StopReason::Deadline ? OutcomeKind::Timeout : OutcomeKind::Cancelled;
+      outcome.kind = reason == StopReason::Cancelled ? OutcomeKind::Cancelled : OutcomeKind::Timeout;
+      outcome.code = static_cast<uint32_t>(reason);
       // A vCPU that was never entered has no registers to show.
       if (entered_) take_registers(outcome);
       in_ring3_ = false;
-      return outcome;
+      return;
     }
     answers_.refresh(mailbox()->answers);
     int result = ioctl(vcpu_.get(), KVM_RUN, 0);
@@ -92,7 +101,7 @@ Outcome Vm::run(int64_t deadline_ns) {
       in_ring3_ = false;
       fail_errno("BARECELL_KVM_FAILED", "the VM could not be run (KVM_RUN)");
     }
-    if (handle_exit(outcome)) return outcome;
+    if (handle_exit(outcome)) return;
   }
 }
 
@@ -182,37 +191,67 @@ bool Vm::handle_port(uint16_t port, Outcome& outcome) {
 }
 
 bool Vm::handle_import(size_t index, Outcome& outcome) {
-  const HostFunction& function = options_.imports[index];
-  bc_mailbox* box = mailbox();
-  if (!function) {
+  const ImportBinding& import = options_.imports[index];
+  if (!import.is_granted()) {
     // The bitmap closes this port; a host that does not enforce it must not let the call through either.
     take_registers(outcome);
     outcome.kind = OutcomeKind::Protocol;
     outcome.detail = "it wrote to the closed port of import " + std::to_string(index);
     return true;
   }
-  StoppableWait waiter(stop_);
-  // The memory that the importing module's pointers mean.
-  HostCall call{{}, memory_.linear(image_->layout().import_memories[index]), waiter};
-  size_t slots = std::min<size_t>(kHostCallMaxSlots, (image_->layout().mailbox_bytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES);
-  std::memcpy(call.slots.data(), box->slots, slots * sizeof(bc_slot));
-  switch (function(call)) {
+  host_calls_[index]++;
+  if (host_calls_left_ == 0) {
+    take_registers(outcome);
+    outcome.kind = OutcomeKind::HostCalls;
+    return true;
+  }
+  host_calls_left_--;
+  switch (import.native ? call_native(index, outcome) : call_script(import.script)) {
     case HostCallAction::Continue:
-      std::memcpy(box->slots, call.slots.data(), slots * sizeof(bc_slot));
       return false;
     case HostCallAction::Exit:
       outcome.kind = OutcomeKind::Exit;
-      outcome.code = call.exit_code;
       return true;
     case HostCallAction::OutputLimit:
       take_registers(outcome);
       outcome.kind = OutcomeKind::OutputLimit;
+      return true;
+    case HostCallAction::Failed:
+      // A stop makes the function fail too, and is the better reason.
+      if (stop_.check() != StopReason::None) return false;
+      take_registers(outcome);
+      outcome.kind = OutcomeKind::HostFailed;
       return true;
     case HostCallAction::Interrupted:
       break;
   }
   // The loop finds the reason before it enters again.
   return false;
+}
+
+HostCallAction Vm::call_native(size_t index, Outcome& outcome) {
+  StoppableWait waiter(stop_);
+  bc_mailbox* box = mailbox();
+  // The memory that the importing module's pointers mean.
+  HostCall call{{}, memory_.linear(image_->layout().import_memories[index]), waiter};
+  size_t slots = std::min<size_t>(kHostCallMaxSlots, (image_->layout().mailbox_bytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES);
+  std::memcpy(call.slots.data(), box->slots, slots * sizeof(bc_slot));
+  HostCallAction action = options_.imports[index].native(call);
+  if (action == HostCallAction::Continue) std::memcpy(box->slots, call.slots.data(), slots * sizeof(bc_slot));
+  outcome.code = call.exit_code;
+  return action;
+}
+
+// The counts come from the manifest, so they are checked against the mailbox like a call's.
+HostCallAction Vm::call_script(const ScriptFunction& function) {
+  size_t capacity = (image_->layout().mailbox_bytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES;
+  if (function.argument_count > capacity || function.result_count > capacity) throw Failure("BARECELL_INTERNAL", "more values than the mailbox holds");
+  // Copies: the guest's own calls use the mailbox while the function runs.
+  std::vector<bc_slot> slots(std::max(function.argument_count, function.result_count));
+  copy_bytes(slots.data(), mailbox()->slots, function.argument_count * sizeof(bc_slot));
+  HostCallAction action = function.call(*this, slots);
+  if (action == HostCallAction::Continue) copy_bytes(mailbox()->slots, slots.data(), function.result_count * sizeof(bc_slot));
+  return action;
 }
 
 void Vm::handle_grow() {

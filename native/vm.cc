@@ -3,6 +3,8 @@
 
 #include <sys/ioctl.h>
 
+#include <algorithm>
+
 #include "registers.h"
 
 namespace barecell {
@@ -10,6 +12,7 @@ namespace barecell {
 Vm::Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options)
     : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes), answers_(options_.answers) {
   options_.imports.resize(image_->layout().import_memories.size());
+  host_calls_.resize(options_.imports.size());
   timeline_.memory_mapped_ns = monotonic_ns();
 }
 
@@ -42,7 +45,7 @@ void Vm::open_ports() {
   uint64_t bitmap_bytes = image_->layout().tss_limit + 1 - BC_TSS_BYTES;
   uint8_t* bitmap = nullptr;
   for (size_t i = 0; i < options_.imports.size(); i++) {
-    if (!options_.imports[i]) continue;
+    if (!options_.imports[i].is_granted()) continue;
     if (bitmap == nullptr) bitmap = memory_.image_memory(BC_GDT_GPA + BC_GDT_BYTES + BC_TSS_BYTES, bitmap_bytes);
     size_t port = BC_PORT_IMPORT_BASE + i;
     // The last byte is the one of ones that the processor wants behind the map.
@@ -51,7 +54,7 @@ void Vm::open_ports() {
   }
 }
 
-Outcome Vm::boot(int64_t deadline_ns) {
+Outcome Vm::boot(const RunLimits& limits) {
   create();
   kvm_run* run = run_page();
   kvm_sregs sregs = kvm_->reset_sregs(vcpu_.get());
@@ -59,7 +62,7 @@ Outcome Vm::boot(int64_t deadline_ns) {
     set_real_mode(*kvm_, sregs, run->s.regs.regs);
   } else {
     set_ring3(*kvm_, image_->layout(), sregs);
-    set_entry(run->s.regs.regs, image_->layout().boot_entry);
+    set_entry(run->s.regs.regs, image_->layout().boot_entry, BC_STACK_TOP);
   }
   run->s.regs.sregs = sregs;
   // KVM_CAP_SYNC_REGS: set with the next entry, read with each exit, without calls of their own.
@@ -68,7 +71,7 @@ Outcome Vm::boot(int64_t deadline_ns) {
   timeline_.registers_set_ns = monotonic_ns();
   answers_.start(mailbox()->answers);
   uint64_t before = host_time_stamp();
-  Outcome outcome = this->run(deadline_ns);
+  Outcome outcome = this->run(limits);
   if (outcome.kind == OutcomeKind::Ready && answers_.wants_clock()) {
     answers_.calibrate(vcpu_.get(), mailbox()->boot_stamp, before, host_time_stamp());
   }
@@ -76,27 +79,69 @@ Outcome Vm::boot(int64_t deadline_ns) {
   return outcome;
 }
 
-Outcome Vm::call(uint32_t function, std::span<bc_slot> slots, size_t argument_count, size_t result_count, int64_t deadline_ns) {
+// The mailbox for a call; checked, because what does not fit would lie in the guest's own pages behind it.
+void Vm::prepare(const EntryCall& call) {
   if (!vcpu_) throw Failure("BARECELL_INTERNAL", "call before boot");
-  bc_mailbox* box = mailbox();
   size_t capacity = (image_->layout().mailbox_bytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES;
-  if (argument_count > slots.size() || result_count > slots.size() || slots.size() > capacity) {
+  if (call.argument_count > call.slots.size() || call.result_count > call.slots.size() || call.slots.size() > capacity) {
     throw Failure("BARECELL_INTERNAL", "more values than the mailbox holds");
   }
-  copy_bytes(box->slots, slots.data(), argument_count * sizeof(bc_slot));
+  bc_mailbox* box = mailbox();
+  copy_bytes(box->slots, call.slots.data(), call.argument_count * sizeof(bc_slot));
   box->op = BC_OP_CALL;
-  box->function = function;
+  box->function = call.function;
+}
+
+void Vm::take_results(const EntryCall& call) { copy_bytes(call.slots.data(), mailbox()->slots, call.result_count * sizeof(bc_slot)); }
+
+// What the next KVM_RUN starts with.
+void Vm::enter(const kvm_regs& regs) {
   kvm_run* run = run_page();
-  set_entry(run->s.regs.regs, image_->layout().call_entry);
+  run->s.regs.regs = regs;
   run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
-  if (!in_ring3_) {
-    // The last run ended in an exception stub or in the boot.
-    if (ioctl(vcpu_.get(), KVM_GET_SREGS, &run->s.regs.sregs) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_GET_SREGS");
-    set_ring3(*kvm_, image_->layout(), run->s.regs.sregs);
-    run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+  if (in_ring3_) return;
+  // The last run ended in an exception stub or in the boot.
+  if (ioctl(vcpu_.get(), KVM_GET_SREGS, &run->s.regs.sregs) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_GET_SREGS");
+  set_ring3(*kvm_, image_->layout(), run->s.regs.sregs);
+  run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+}
+
+Outcome Vm::call(const EntryCall& call, const RunLimits& limits) {
+  prepare(call);
+  kvm_regs regs;
+  uint64_t stack_bytes = std::clamp<uint64_t>(limits.max_stack_bytes / BC_PAGE_SIZE * BC_PAGE_SIZE, BC_PAGE_SIZE, image_->layout().stack_bytes);
+  set_entry(regs, image_->layout().call_entry, BC_STACK_TOP - (image_->layout().stack_bytes - stack_bytes));
+  enter(regs);
+  Outcome outcome = run(limits);
+  if (outcome.kind == OutcomeKind::Done) take_results(call);
+  return outcome;
+}
+
+Outcome Vm::call_inner(const EntryCall& call, int64_t deadline_ns) {
+  prepare(call);
+  kvm_run* run = run_page();
+  // The outer run stands at its `out`. KVM completes that (moves RIP past it, or has done so already) at the next KVM_RUN, and here that has to be
+  // before the registers are kept (Documentation/virt/kvm/api.rst, 5, the note on KVM_EXIT_IO: re-enter with immediate_exit set).
+  // What an earlier call of this function left to be set (enter() below) is set by it too.
+  run->immediate_exit = 1;
+  if (ioctl(vcpu_.get(), KVM_RUN, 0) == 0 || errno != EINTR) fail_errno("BARECELL_KVM_FAILED", "the VM could not be run (KVM_RUN)");
+  const kvm_regs outer = run->s.regs.regs;
+  kvm_regs regs;
+  // Below the outer call's frame and its red zone (System V ABI, AMD64 supplement, 3.2.2). The address is the guest's own: should it be forged, the guest
+  // hurts itself, for the CPU writes there with ring 3's rights. Vector registers need no keeping: the stub that called out takes them for lost (glue.ts).
+  set_entry(regs, image_->layout().call_entry, (outer.rsp - 128) & ~uint64_t{15});
+  enter(regs);
+  StopControl::Outer scope = stop_.begin_inner(run, deadline_ns);
+  Outcome outcome;
+  try {
+    run_until_over(outcome);
+  } catch (...) {
+    stop_.end_inner(scope);
+    throw;
   }
-  Outcome outcome = this->run(deadline_ns);
-  if (outcome.kind == OutcomeKind::Done) copy_bytes(slots.data(), box->slots, result_count * sizeof(bc_slot));
+  stop_.end_inner(scope);
+  if (outcome.kind == OutcomeKind::Done) take_results(call);
+  enter(outer);
   return outcome;
 }
 

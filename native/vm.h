@@ -16,14 +16,15 @@
 #include "kick.h"
 #include "kvm.h"
 #include "outcome.h"
+#include "run_limits.h"
 
 namespace barecell {
 
 struct VmOptions {
   bool staged = true;
   uint64_t max_linear_bytes = 0;
-  // One for each import of the image; empty ones stay closed.
-  std::vector<HostFunction> imports;
+  // One for each import of the image.
+  std::vector<ImportBinding> imports;
   AnswerGrants answers;
 };
 
@@ -41,31 +42,50 @@ struct Timeline {
   uint32_t tsc_khz = 0;
 };
 
+struct EntryCall {
+  uint32_t function = 0;
+  std::span<bc_slot> slots;
+  size_t argument_count = 0;
+  size_t result_count = 0;
+};
+
 // Not thread-safe, apart from cancel() and the linear memory's accessors: one thread at a time boots or calls. The addon sees to that.
 class Vm {
  public:
   Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options);
   ~Vm();
 
-  // Creates the VM and runs it until the instance is ready. Deadlines: CLOCK_MONOTONIC nanoseconds, 0 for none.
-  Outcome boot(int64_t deadline_ns);
+  // Creates the VM and runs it until the instance is ready.
+  Outcome boot(const RunLimits& limits);
 
-  // Calls an exported function. `slots` are the arguments, and afterwards the results.
-  Outcome call(uint32_t function, std::span<bc_slot> slots, size_t argument_count, size_t result_count, int64_t deadline_ns);
+  // Calls an entry of the image. `slots` are the arguments, and afterwards the results.
+  Outcome call(const EntryCall& call, const RunLimits& limits);
+
+  // The same from within a host function in JavaScript, while the guest waits for it, on any thread. The limits are those of the call that goes on outside;
+  // `deadline_ns` (CLOCK_MONOTONIC, 0: none) may be nearer. Does not disturb the outer run, unless it ends in a trap or a kill.
+  Outcome call_inner(const EntryCall& call, int64_t deadline_ns);
 
   StopControl& stop() noexcept { return stop_; }
   GuestMemory& memory() noexcept { return memory_; }
   const Image& image() const noexcept { return *image_; }
   const ExitCounts& exits() const noexcept { return exits_; }
+  // For each import, how often it was called.
+  std::span<const uint64_t> host_calls() const noexcept { return host_calls_; }
   Timeline timeline();
 
  private:
   void create();
   void open_ports();
-  Outcome run(int64_t deadline_ns);
+  void prepare(const EntryCall& call);
+  void enter(const kvm_regs& regs);
+  void take_results(const EntryCall& call);
+  Outcome run(const RunLimits& limits);
+  void run_until_over(Outcome& outcome);
   bool handle_exit(Outcome& outcome);
   bool handle_port(uint16_t port, Outcome& outcome);
   bool handle_import(size_t index, Outcome& outcome);
+  HostCallAction call_native(size_t index, Outcome& outcome);
+  HostCallAction call_script(const ScriptFunction& function);
   void handle_grow();
   void take_registers(Outcome& outcome) const;
   void take_exception(uint32_t vector, Outcome& outcome);
@@ -84,6 +104,8 @@ class Vm {
   Mapping run_mapping_;
   StopControl stop_;
   ExitCounts exits_;
+  std::vector<uint64_t> host_calls_;
+  uint64_t host_calls_left_ = 0;
   bool in_ring3_ = false;
   bool entered_ = false;
 };

@@ -4,21 +4,11 @@
 
 #include "image_binding.h"
 #include "napi_values.h"
+#include "vm_config.h"
 #include "wasi_binding.h"
 
 namespace barecell {
 namespace {
-
-// Milliseconds (a number, may be fractional) from now, as a point of CLOCK_MONOTONIC; 0 or less: no deadline.
-int64_t deadline_after(double timeout_ms) {
-  if (!(timeout_ms > 0)) return 0;
-  return monotonic_ns() + static_cast<int64_t>(std::min(timeout_ms, 1e12) * 1e6);
-}
-
-double get_timeout(const Napi::Value& value) {
-  require(value.IsNumber(), "timeoutMs");
-  return value.As<Napi::Number>().DoubleValue();
-}
 
 Napi::Value hex(Napi::Env env, uint64_t value) { return Napi::BigInt::New(env, value); }
 
@@ -40,26 +30,41 @@ Napi::Object to_js(Napi::Env env, const Outcome& outcome) {
   return object;
 }
 
-// The work of an asynchronous call leaves its result here, or what went wrong.
-struct Answer {
-  Outcome outcome;
-  std::vector<bc_slot> slots;
-  std::string failure_code;
-  std::string failure_message;
-};
+// `true` for the outcome that happens nearly always: an outcome's object costs 20 us to make.
+Napi::Value outcome_or_true(Napi::Env env, const Outcome& outcome, OutcomeKind success) {
+  if (outcome.kind == success) return Napi::Boolean::New(env, true);
+  return to_js(env, outcome);
+}
 
-// On a vCPU thread, where nothing may be thrown on.
-template <typename Run>
-void attempt(Answer& answer, Run run) {
-  try {
-    answer.outcome = run();
-  } catch (const Failure& failure) {
-    answer.failure_code = failure.code();
-    answer.failure_message = failure.what();
-  } catch (const std::exception& error) {
-    answer.failure_code = "BARECELL_INTERNAL";
-    answer.failure_message = error.what();
+// Settles a promise with what a vCPU thread left. `results`: where results go, or null.
+void settle(Napi::Env env, Napi::Promise::Deferred& deferred, const CallAnswer& answer, OutcomeKind success, Napi::Reference<Napi::Uint8Array>* results) {
+  if (!answer.failure_code.empty()) {
+    deferred.Reject(to_js_error(env, answer.failure_code.c_str(), answer.failure_message).Value());
+    return;
   }
+  if (results != nullptr && answer.outcome.kind == success) {
+    Napi::Uint8Array slots = results->Value();
+    copy_bytes(slots.Data(), answer.slots.data(), std::min(slots.ByteLength(), answer.slots.size() * sizeof(bc_slot)));
+  }
+  deferred.Resolve(outcome_or_true(env, answer.outcome, success));
+}
+
+std::vector<bc_slot> copy_slots(const Napi::Uint8Array& bytes) {
+  std::vector<bc_slot> slots(bytes.ByteLength() / sizeof(bc_slot));
+  copy_bytes(slots.data(), bytes.Data(), slots.size() * sizeof(bc_slot));
+  return slots;
+}
+
+Napi::Uint8Array as_slots(const Napi::Value& value) {
+  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "slots");
+  auto bytes = value.As<Napi::Uint8Array>();
+  require(bytes.ByteLength() % sizeof(bc_slot) == 0, "slots");
+  return bytes;
+}
+
+double as_milliseconds(const Napi::Value& value) {
+  require(value.IsNumber(), "timeoutMs");
+  return value.As<Napi::Number>().DoubleValue();
 }
 
 }  // namespace
@@ -71,6 +76,10 @@ Napi::Function VmBinding::define(Napi::Env env) {
                          InstanceMethod<&VmBinding::boot>("boot"),
                          InstanceMethod<&VmBinding::call_sync>("callSync"),
                          InstanceMethod<&VmBinding::call>("call"),
+                         InstanceMethod<&VmBinding::call_inner_sync>("callInnerSync"),
+                         InstanceMethod<&VmBinding::call_inner>("callInner"),
+                         InstanceMethod<&VmBinding::answer_host_call>("answerHostCall"),
+                         InstanceMethod<&VmBinding::cancel_run>("cancelRun"),
                          InstanceMethod<&VmBinding::cancel>("cancel"),
                          InstanceMethod<&VmBinding::dispose>("dispose"),
                          InstanceMethod<&VmBinding::linear_bytes>("linearBytes"),
@@ -79,54 +88,28 @@ Napi::Function VmBinding::define(Napi::Env env) {
                          InstanceMethod<&VmBinding::read_stack>("readStack"),
                          InstanceMethod<&VmBinding::read_image>("readImage"),
                          InstanceMethod<&VmBinding::exits>("exits"),
+                         InstanceMethod<&VmBinding::host_calls>("hostCalls"),
+                         InstanceMethod<&VmBinding::growth_refusals>("growthRefusals"),
                          InstanceMethod<&VmBinding::timeline>("timeline"),
                          InstanceMethod<&VmBinding::take_output>("takeOutput"),
                      });
 }
 
-// new Vm(image, { staged, maxLinearBytes, answersInGuest, imports: [{ grant: "wasi" | "zero" | "closed", module, name }],
-// wasi (see wasi_binding.h) }). Maps the memory; boot() makes the VM.
+// new Vm(image, options (see vm_config.h) with wasi (see wasi_binding.h) and dispatch (see host_functions.h; undefined if no import is the host's in
+// JavaScript)). Maps the memory; boot() makes the VM.
 VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&]() {
+    Environment& environment = Environment::of(info.Env());
     Napi::Object image_object = as_object(info[0], "image");
-    require(image_object.InstanceOf(Environment::of(info.Env()).image_constructor.Value()), "image");
+    require(image_object.InstanceOf(environment.image_constructor.Value()), "image");
     ImageBinding* image = ImageBinding::Unwrap(image_object);
     require(image->image() != nullptr, "image");
     Napi::Object config = as_object(info[1], "options");
     wasi_ = std::make_shared<wasi::Instance>(read_wasi_config(as_object(config.Get("wasi"), "wasi")));
-    VmOptions options;
-    options.staged = get_bool(config, "staged");
-    options.max_linear_bytes = get_u64(config, "maxLinearBytes");
-    require(options.max_linear_bytes <= BC_MEMORIES_MAX * uint64_t{BC_LINEAR_MAX_BYTES} && options.max_linear_bytes % BC_WASM_PAGE_SIZE == 0, "maxLinearBytes");
-    bool in_guest = get_bool(config, "answersInGuest");
-    Napi::Array imports = get_array(config, "imports");
-    for (uint32_t i = 0; i < imports.Length(); i++) {
-      Napi::Object entry = as_object(imports.Get(i), "imports");
-      std::string grant = get_string(entry, "grant");
-      HostFunction function;
-      if (grant == "wasi") {
-        std::string name = get_string(entry, "name");
-        // A fixed clock moves when it is asked, and a fixed generator has one seed: those are the host's to answer.
-        if (in_guest && name == "clock_time_get" && !wasi_->has_fixed_clock()) {
-          options.answers.clock = [instance = wasi_]() { return instance->clocks(); };
-        }
-        if (in_guest && name == "random_get" && !wasi_->has_fixed_random()) options.answers.random = true;
-        // The instance lives as long as its functions do, which is as long as the VM.
-        function = [instance = wasi_, bound = wasi_->bind(get_string(entry, "module"), name)](HostCall& call) {
-          return bound(call);
-        };
-      } else if (grant == "zero") {
-        function = [](HostCall& call) {
-          call.slots = {};
-          return HostCallAction::Continue;
-        };
-      } else {
-        require(grant == "closed", "grant");
-      }
-      options.imports.push_back(std::move(function));
-    }
-    vm_ = std::make_shared<Vm>(Kvm::shared(), image->image(), std::move(options));
-    live_vms_ = Environment::of(info.Env()).live_vms();
+    Napi::Value dispatch = config.Get("dispatch");
+    if (dispatch.IsFunction()) functions_ = std::make_shared<HostFunctions>(environment, dispatch.As<Napi::Function>());
+    vm_ = std::make_shared<Vm>(Kvm::shared(), image->image(), read_vm_options(config, wasi_, functions_));
+    live_vms_ = environment.live_vms();
     live_vms_->insert(vm_);
   });
 }
@@ -136,47 +119,68 @@ VmBinding::~VmBinding() {
   if (vm_ && live_vms_) live_vms_->erase(vm_);
 }
 
-Vm& VmBinding::idle_vm() {
+Vm& VmBinding::any_vm() {
   if (!vm_) throw Failure("BARECELL_DISPOSED", "the VM is disposed");
-  if (busy_) throw Failure("BARECELL_BUSY", "another call of this VM is running");
   return *vm_;
 }
 
-// As call_sync: `true` for the outcome that happens nearly always, here ready. An outcome's object costs 20 us to make.
+Vm& VmBinding::idle_vm() {
+  if (busy_) throw Failure("BARECELL_BUSY", "another call of this VM is running");
+  return any_vm();
+}
+
+void VmBinding::begin_run() noexcept {
+  busy_ = true;
+  generation_ = vm_->stop().generation();
+}
+
+// Host functions that this run calls may do anything with the VM's JavaScript object: it is busy meanwhile, and is not taken away.
+template <typename Run>
+Outcome VmBinding::run_here(Run run) {
+  struct Busy {
+    explicit Busy(VmBinding& self) : self(self) {
+      self.begin_run();
+    }
+    ~Busy() { self.busy_ = false; }
+    VmBinding& self;
+  } busy(*this);
+  return run();
+}
+
+Napi::Promise VmBinding::run_there(Napi::Env env, std::shared_ptr<CallAnswer> answer, std::function<void()> work, OutcomeKind success,
+                                   const Napi::Uint8Array* results) {
+  auto deferred = Napi::Promise::Deferred::New(env);
+  auto into = results == nullptr ? nullptr : std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(*results));
+  uint64_t generation = vm_->stop().generation();
+  Environment::of(env).run_async(env, std::move(work), [this, deferred, answer, success, into](Napi::Env env) mutable {
+    busy_ = false;
+    Unref();
+    settle(env, deferred, *answer, success, into.get());
+  });
+  // Only now: had no thread been found, the VM would stay busy for ever. The finish above runs on this thread, later.
+  Ref();
+  busy_ = true;
+  generation_ = generation;
+  return deferred.Promise();
+}
+
+// (limits) -> true for ready, or the outcome
 Napi::Value VmBinding::boot_sync(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    Outcome outcome = idle_vm().boot(deadline_after(get_timeout(info[0])));
-    if (outcome.kind == OutcomeKind::Ready) return Napi::Boolean::New(info.Env(), true);
-    return to_js(info.Env(), outcome);
+    Vm& vm = idle_vm();
+    LimitNumbers limits = LimitNumbers::read(info[0]);
+    Outcome outcome = run_here([&]() { return vm.boot(limits.start()); });
+    return outcome_or_true(info.Env(), outcome, OutcomeKind::Ready);
   });
 }
 
 Napi::Value VmBinding::boot(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     idle_vm();
-    double timeout_ms = get_timeout(info[0]);
-    auto deferred = Napi::Promise::Deferred::New(info.Env());
-    auto answer = std::make_shared<Answer>();
-    Environment::of(info.Env())
-        .run_async(
-            info.Env(),
-            [vm = vm_, answer, timeout_ms]() {
-              attempt(*answer, [&]() { return vm->boot(deadline_after(timeout_ms)); });
-            },
-            [this, deferred, answer](Napi::Env env) {
-              busy_ = false;
-              Unref();
-              if (answer->failure_code.empty()) {
-                bool ready = answer->outcome.kind == OutcomeKind::Ready;
-                deferred.Resolve(ready ? Napi::Value(Napi::Boolean::New(env, true)) : Napi::Value(to_js(env, answer->outcome)));
-              } else {
-                deferred.Reject(to_js_error(env, answer->failure_code.c_str(), answer->failure_message).Value());
-              }
-            });
-    // Only now: had no thread been found, the VM would stay busy for ever. The finish above runs on this thread, later.
-    Ref();
-    busy_ = true;
-    return deferred.Promise();
+    LimitNumbers limits = LimitNumbers::read(info[0]);
+    auto answer = std::make_shared<CallAnswer>();
+    auto work = [vm = vm_, answer, limits]() { answer->attempt([&]() { return vm->boot(limits.start()); }); };
+    return run_there(info.Env(), answer, work, OutcomeKind::Ready, nullptr);
   });
 }
 
@@ -185,68 +189,97 @@ struct VmBinding::CallRequest {
   Napi::Uint8Array slots;
   size_t arguments;
   size_t results;
-  double timeout_ms;
 };
 
-// (function, slots: Uint8Array, argumentCount, resultCount, timeoutMs)
-VmBinding::CallRequest VmBinding::call_request(const Napi::CallbackInfo& info) {
-  require(info[1].IsTypedArray() && info[1].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "slots");
-  CallRequest request{static_cast<uint32_t>(as_u64(info[0], "function")), info[1].As<Napi::Uint8Array>(), as_u64(info[2], "argumentCount"),
-                      as_u64(info[3], "resultCount"), get_timeout(info[4])};
-  size_t bytes = request.slots.ByteLength();
-  require(bytes % sizeof(bc_slot) == 0 && request.arguments <= bytes / sizeof(bc_slot) && request.results <= bytes / sizeof(bc_slot), "slots");
+// (function, slots: Uint8Array, argumentCount, resultCount), from the argument `first` on
+VmBinding::CallRequest VmBinding::call_request(const Napi::CallbackInfo& info, size_t first) {
+  CallRequest request{static_cast<uint32_t>(std::min<uint64_t>(as_u64(info[first], "function"), UINT32_MAX)), as_slots(info[first + 1]),
+                      as_u64(info[first + 2], "argumentCount"), as_u64(info[first + 3], "resultCount")};
+  size_t capacity = request.slots.ByteLength() / sizeof(bc_slot);
+  require(request.arguments <= capacity && request.results <= capacity, "slots");
   return request;
 }
 
-// Results are written to `slots`. Returns the outcome, or `true` for the one that happens nearly always: done.
+// (function, slots, argumentCount, resultCount, limits). Results are written to `slots`. Returns true for done, or the outcome.
 Napi::Value VmBinding::call_sync(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Vm& vm = idle_vm();
-    CallRequest request = call_request(info);
-    std::vector<bc_slot> slots(request.slots.ByteLength() / sizeof(bc_slot));
-    copy_bytes(slots.data(), request.slots.Data(), request.slots.ByteLength());
-    Outcome outcome = vm.call(request.function, slots, request.arguments, request.results, deadline_after(request.timeout_ms));
-    if (outcome.kind != OutcomeKind::Done) return to_js(info.Env(), outcome);
-    copy_bytes(request.slots.Data(), slots.data(), request.slots.ByteLength());
-    return Napi::Boolean::New(info.Env(), true);
+    CallRequest request = call_request(info, 0);
+    LimitNumbers limits = LimitNumbers::read(info[4]);
+    std::vector<bc_slot> slots = copy_slots(request.slots);
+    wasi_->set_output_limit(limits.output_bytes());
+    Outcome outcome = run_here([&]() { return vm.call({request.function, slots, request.arguments, request.results}, limits.start()); });
+    if (outcome.kind == OutcomeKind::Done) copy_bytes(request.slots.Data(), slots.data(), std::min(request.slots.ByteLength(), slots.size() * sizeof(bc_slot)));
+    return outcome_or_true(info.Env(), outcome, OutcomeKind::Done);
   });
 }
 
 Napi::Value VmBinding::call(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     idle_vm();
-    CallRequest request = call_request(info);
+    CallRequest request = call_request(info, 0);
+    LimitNumbers limits = LimitNumbers::read(info[4]);
+    auto answer = std::make_shared<CallAnswer>();
+    answer->slots = copy_slots(request.slots);
+    wasi_->set_output_limit(limits.output_bytes());
+    // The time the job waits for a thread is not the guest's.
+    auto work = [vm = vm_, answer, function = request.function, arguments = request.arguments, results = request.results, limits]() {
+      answer->attempt([&]() { return vm->call({function, answer->slots, arguments, results}, limits.start()); });
+    };
+    return run_there(info.Env(), answer, work, OutcomeKind::Done, &request.slots);
+  });
+}
+
+// (token, function, slots, argumentCount, resultCount, timeoutMs): as call_sync, from within the host function of that token.
+Napi::Value VmBinding::call_inner_sync(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Vm& vm = any_vm();
+    require(functions_ != nullptr, "token");
+    uint64_t token = as_u64(info[0], "token");
+    CallRequest request = call_request(info, 1);
+    std::vector<bc_slot> slots = copy_slots(request.slots);
+    Outcome outcome = functions_->run_inner_here(token, vm, {request.function, slots, request.arguments, request.results},
+                                                 deadline_after(as_milliseconds(info[5])));
+    if (outcome.kind == OutcomeKind::Done) copy_bytes(request.slots.Data(), slots.data(), std::min(request.slots.ByteLength(), slots.size() * sizeof(bc_slot)));
+    return outcome_or_true(info.Env(), outcome, OutcomeKind::Done);
+  });
+}
+
+// As call, from within the host function of that token (not 0), on the thread that waits for it.
+Napi::Value VmBinding::call_inner(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    any_vm();
+    require(functions_ != nullptr, "token");
+    uint64_t token = as_u64(info[0], "token");
+    CallRequest request = call_request(info, 1);
+    auto inner = std::make_shared<InnerCall>();
+    inner->function = request.function;
+    inner->argument_count = request.arguments;
+    inner->result_count = request.results;
+    inner->timeout_ms = as_milliseconds(info[5]);
+    inner->answer.slots = copy_slots(request.slots);
     auto deferred = Napi::Promise::Deferred::New(info.Env());
-    auto answer = std::make_shared<Answer>();
-    answer->slots.resize(request.slots.ByteLength() / sizeof(bc_slot));
-    copy_bytes(answer->slots.data(), request.slots.Data(), request.slots.ByteLength());
-    auto results = std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(request.slots));
-    Environment::of(info.Env())
-        .run_async(
-            info.Env(),
-            [vm = vm_, answer, function = request.function, arguments = request.arguments, result_count = request.results,
-             timeout_ms = request.timeout_ms]() {
-              // The time the job waited for a thread is not the guest's.
-              attempt(*answer, [&]() { return vm->call(function, answer->slots, arguments, result_count, deadline_after(timeout_ms)); });
-            },
-            [this, deferred, answer, results](Napi::Env env) {
-              busy_ = false;
-              Unref();
-              if (!answer->failure_code.empty()) {
-                deferred.Reject(to_js_error(env, answer->failure_code.c_str(), answer->failure_message).Value());
-              } else if (answer->outcome.kind == OutcomeKind::Done) {
-                Napi::Uint8Array slots = results->Value();
-                copy_bytes(slots.Data(), answer->slots.data(), std::min(slots.ByteLength(), answer->slots.size() * sizeof(bc_slot)));
-                deferred.Resolve(Napi::Boolean::New(env, true));
-              } else {
-                deferred.Resolve(to_js(env, answer->outcome));
-              }
-            });
-    // Only now: had no thread been found, the VM would stay busy for ever. The finish above runs on this thread, later.
-    Ref();
-    busy_ = true;
+    auto into = std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(request.slots));
+    functions_->run_inner_there(token, inner, [deferred, inner, into](Napi::Env env) mutable {
+      settle(env, deferred, inner->answer, OutcomeKind::Done, into.get());
+    });
     return deferred.Promise();
   });
+}
+
+// (token, succeeded, slots): ends a call of a host function that was put off.
+Napi::Value VmBinding::answer_host_call(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    require(functions_ != nullptr && info[1].IsBoolean(), "succeeded");
+    functions_->answer(as_u64(info[0], "token"), info[1].As<Napi::Boolean>().Value(), copy_slots(as_slots(info[2])));
+    return info.Env().Undefined();
+  });
+}
+
+// Stops the run that goes on, and no other.
+Napi::Value VmBinding::cancel_run(const Napi::CallbackInfo& info) {
+  if (vm_ && busy_) vm_->stop().cancel(generation_);
+  return info.Env().Undefined();
 }
 
 // Stops the running call, and all later ones. For disposal while a call runs.
@@ -261,129 +294,10 @@ Napi::Value VmBinding::dispose(const Napi::CallbackInfo& info) {
       idle_vm();
       live_vms_->erase(vm_);
       vm_.reset();
+      functions_.reset();
       wasi_->close();
     }
     return info.Env().Undefined();
-  });
-}
-
-// The first argument of these three is the memory's index.
-LinearMemory& VmBinding::linear(const Napi::CallbackInfo& info) {
-  return vm_->memory().linear(static_cast<uint32_t>(std::min<uint64_t>(as_u64(info[0], "memory"), UINT32_MAX)));
-}
-
-Napi::Value VmBinding::linear_bytes(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    if (!vm_) throw Failure("BARECELL_DISPOSED", "the VM is disposed");
-    return Napi::Number::New(info.Env(), static_cast<double>(linear(info).size_bytes()));
-  });
-}
-
-// (memory, offset, length) -> Uint8Array, or null if any byte lies outside.
-Napi::Value VmBinding::read_linear(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    if (!vm_) throw Failure("BARECELL_DISPOSED", "the VM is disposed");
-    LinearMemory& memory = linear(info);
-    uint64_t offset = as_u64(info[1], "offset");
-    uint64_t length = as_u64(info[2], "length");
-    // Before the buffer is made: its size is checked by the same rule.
-    if (length > 0 && memory.range_for_kernel(offset, length) == nullptr) return info.Env().Null();
-    auto bytes = Napi::Uint8Array::New(info.Env(), length);
-    if (!memory.read(offset, bytes.Data(), length)) return info.Env().Null();
-    return bytes;
-  });
-}
-
-// (memory, offset, bytes) -> whether all of them fit.
-Napi::Value VmBinding::write_linear(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    if (!vm_) throw Failure("BARECELL_DISPOSED", "the VM is disposed");
-    require(info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "bytes");
-    auto bytes = info[2].As<Napi::Uint8Array>();
-    bool fits = linear(info).write(as_u64(info[1], "offset"), bytes.Data(), bytes.ByteLength());
-    return Napi::Boolean::New(info.Env(), fits);
-  });
-}
-
-// (rsp: bigint) -> the stack from there up, for a backtrace; empty if rsp is not on the stack.
-Napi::Value VmBinding::read_stack(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Vm& vm = idle_vm();
-    require(info[0].IsBigInt(), "rsp");
-    bool lossless = false;
-    uint64_t rsp = info[0].As<Napi::BigInt>().Uint64Value(&lossless);
-    const ImageLayout& layout = vm.image().layout();
-    uint64_t bottom = BC_STACK_TOP - layout.stack_bytes;
-    if (!lossless || rsp < bottom || rsp >= BC_STACK_TOP) return Napi::Uint8Array::New(info.Env(), 0);
-    uint64_t size = BC_STACK_TOP - rsp;
-    const uint8_t* stack = vm.memory().image_memory(layout.stack_gpa + (rsp - bottom), size);
-    require(stack != nullptr, "stack");
-    auto bytes = Napi::Uint8Array::New(info.Env(), size);
-    copy_bytes(bytes.Data(), stack, size);
-    return bytes;
-  });
-}
-
-// (address: bigint, length) -> bytes of the image as they are in the VM now, to look at the instruction that trapped; empty if outside.
-Napi::Value VmBinding::read_image(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Vm& vm = idle_vm();
-    require(info[0].IsBigInt(), "address");
-    bool lossless = false;
-    uint64_t address = info[0].As<Napi::BigInt>().Uint64Value(&lossless);
-    uint64_t length = as_u64(info[1], "length");
-    const uint8_t* memory = nullptr;
-    if (lossless && address >= BC_IMAGE_BASE) memory = vm.memory().image_memory(address - BC_IMAGE_BASE, length);
-    auto bytes = Napi::Uint8Array::New(info.Env(), memory == nullptr ? 0 : length);
-    copy_bytes(bytes.Data(), memory, memory == nullptr ? 0 : length);
-    return bytes;
-  });
-}
-
-Napi::Value VmBinding::exits(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const ExitCounts& exits = idle_vm().exits();
-    Napi::Object object = Napi::Object::New(info.Env());
-    object.Set("io", static_cast<double>(exits.io));
-    object.Set("mmio", static_cast<double>(exits.mmio));
-    object.Set("other", static_cast<double>(exits.other + exits.interrupted));
-    return object;
-  });
-}
-
-// Nanoseconds since the start of the boot for what the host did; raw time stamps of the guest.
-Napi::Value VmBinding::timeline(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    Timeline timeline = idle_vm().timeline();
-    Napi::Object object = Napi::Object::New(info.Env());
-    auto set = [&](const char* name, int64_t at) {
-      object.Set(name, static_cast<double>(at == 0 ? 0 : at - timeline.begin_ns));
-    };
-    set("memoryMappedNs", timeline.memory_mapped_ns);
-    set("vmCreatedNs", timeline.vm_created_ns);
-    set("slotsSetNs", timeline.slots_set_ns);
-    set("vcpuCreatedNs", timeline.vcpu_created_ns);
-    set("cpuidSetNs", timeline.cpuid_set_ns);
-    set("registersSetNs", timeline.registers_set_ns);
-    set("readyNs", timeline.ready_ns);
-    object.Set("tscKhz", timeline.tsc_khz);
-    Napi::Array stamps = Napi::Array::New(info.Env(), BC_STAGE_COUNT);
-    for (uint32_t i = 0; i < BC_STAGE_COUNT; i++) stamps.Set(i, static_cast<double>(timeline.guest_tsc[i] & 0xffffffff));
-    object.Set("guestTsc", stamps);
-    return object;
-  });
-}
-
-// ("stdout" | "stderr") -> what was captured since the last time.
-Napi::Value VmBinding::take_output(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    if (busy_) throw Failure("BARECELL_BUSY", "another call of this VM is running");
-    require(info[0].IsString(), "stream");
-    bool is_stdout = info[0].As<Napi::String>().Utf8Value() == "stdout";
-    std::vector<uint8_t> output = is_stdout ? wasi_->take_stdout() : wasi_->take_stderr();
-    auto bytes = Napi::Uint8Array::New(info.Env(), output.size());
-    copy_bytes(bytes.Data(), output.data(), output.size());
-    return bytes;
   });
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "environment.h"
+#include "host_functions.h"
 #include "vm.h"
 #include "wasi/instance.h"
 
@@ -22,26 +23,43 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
   Napi::Value boot(const Napi::CallbackInfo& info);
   Napi::Value call_sync(const Napi::CallbackInfo& info);
   Napi::Value call(const Napi::CallbackInfo& info);
+  Napi::Value call_inner_sync(const Napi::CallbackInfo& info);
+  Napi::Value call_inner(const Napi::CallbackInfo& info);
+  Napi::Value answer_host_call(const Napi::CallbackInfo& info);
+  Napi::Value cancel_run(const Napi::CallbackInfo& info);
   Napi::Value cancel(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
+  // vm_views.cc
   Napi::Value linear_bytes(const Napi::CallbackInfo& info);
   Napi::Value read_linear(const Napi::CallbackInfo& info);
   Napi::Value write_linear(const Napi::CallbackInfo& info);
   Napi::Value read_stack(const Napi::CallbackInfo& info);
   Napi::Value read_image(const Napi::CallbackInfo& info);
   Napi::Value exits(const Napi::CallbackInfo& info);
+  Napi::Value host_calls(const Napi::CallbackInfo& info);
+  Napi::Value growth_refusals(const Napi::CallbackInfo& info);
   Napi::Value timeline(const Napi::CallbackInfo& info);
   Napi::Value take_output(const Napi::CallbackInfo& info);
 
   struct CallRequest;
-  CallRequest call_request(const Napi::CallbackInfo& info);
+  CallRequest call_request(const Napi::CallbackInfo& info, size_t first);
+  template <typename Run>
+  Outcome run_here(Run run);
+  Napi::Promise run_there(Napi::Env env, std::shared_ptr<CallAnswer> answer, std::function<void()> work, OutcomeKind success,
+                          const Napi::Uint8Array* results);
+  void begin_run() noexcept;
+  Vm& any_vm();
   Vm& idle_vm();
   LinearMemory& linear(const Napi::CallbackInfo& info);
 
   std::shared_ptr<wasi::Instance> wasi_;
+  std::shared_ptr<HostFunctions> functions_;
   std::shared_ptr<Vm> vm_;
   std::shared_ptr<LiveVms> live_vms_;
-  bool busy_ = false;  // JavaScript thread only
+  // JavaScript thread only.
+  bool busy_ = false;
+  // Of the run that goes on, or the last one: what a cancel names, so that one which comes late cannot hit the next run (W8 of kick.h).
+  uint64_t generation_ = 0;
 };
 
 }  // namespace barecell

@@ -136,8 +136,43 @@ export const errorTable = {
   },
   BARECELL_TIMEOUT: {
     kind: "limit",
-    when: "The guest ran longer than its `timeoutMs`.",
-    cure: "Raise `timeoutMs`, or find the endless loop with the backtrace.",
+    when: "The guest ran longer than its `timeoutMs`, `guestTimeoutMs` or `cpuTimeMs`; `limit` says which.",
+    cure: "Raise the limit, or find the endless loop with the backtrace.",
+  },
+  BARECELL_HOST_CALL_LIMIT: {
+    kind: "limit",
+    when: "The guest made more host calls in one call than `maxHostCalls`.",
+    cure: "Raise the limit, or let the guest do more with each call.",
+  },
+  BARECELL_CALL_DEPTH: {
+    kind: "limit",
+    when: "Host functions called back into the guest deeper than `maxCallDepth`.",
+    cure: "Raise the limit, or end the recursion between host and guest.",
+  },
+  BARECELL_CANCELLED: {
+    kind: "limit",
+    when: "A boot, call or compilation was stopped by its `AbortSignal`; `cause` is the signal's reason.",
+    cure: "Expected where the signal is yours. A VM that was stopped in the middle of a call is poisoned.",
+  },
+  BARECELL_HOST_FUNCTION_FAILED: {
+    kind: "host",
+    when: "A function of the host's, called by the guest, threw or gave a value of the wrong type; `cause` is its error.",
+    cure: "Mend the function that the message names. The guest was ended in the middle of its call.",
+  },
+  BARECELL_HOST_FUNCTION_ASYNC: {
+    kind: "usage",
+    when: "In a synchronous call the guest called a function of the host's that gave a promise, which the calling thread cannot wait for.",
+    cure: "Use `call` instead of `callSync`, or make the function synchronous.",
+  },
+  BARECELL_CONTEXT_STALE: {
+    kind: "state",
+    when: "The context of a host function was used after the function had ended, or its call had.",
+    cure: "Use `context` only until the function returns or its promise settles.",
+  },
+  BARECELL_MEMORY_RANGE: {
+    kind: "usage",
+    when: "A range of bytes is not, or not as a whole, inside the guest's linear memory.",
+    cure: "Check the pointer and length against `memory.byteLength`. Where they come from the guest, the guest is wrong.",
   },
   BARECELL_NOT_INSTANTIATED: {
     kind: "state",
@@ -280,6 +315,7 @@ export interface BarecellErrorDetails {
   readonly cause?: unknown;
   readonly backtrace?: readonly GuestFrame[];
   readonly exitCode?: number;
+  readonly limit?: string;
 }
 
 /** The only error class that barecell throws. Tell errors apart by `code`, never by message. */
@@ -290,12 +326,15 @@ export class BarecellError extends Error {
   readonly backtrace: readonly GuestFrame[];
   /** Exit status, only with `BARECELL_GUEST_EXIT`. */
   readonly exitCode: number | undefined;
+  /** Name of the option that was the limit, only with `BARECELL_TIMEOUT`. */
+  readonly limit: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: BarecellErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
     this.backtrace = details.backtrace ?? [];
     this.exitCode = details.exitCode;
+    this.limit = details.limit;
   }
 
   /** What to do about it, from the error table. */
@@ -325,5 +364,9 @@ export function systemErrorCode(error: unknown): string | undefined {
 
 /** A short text for any thrown value. */
 export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    return error instanceof Error ? String(error.message) : String(error);
+  } catch {
+    return "something that has no text";
+  }
 }

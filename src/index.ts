@@ -24,14 +24,23 @@ export type {
   TargetCpu,
   ValueType,
 } from "./image/manifest.ts";
+export type { CallOptions } from "./vm/call-options.ts";
 export type { VmState } from "./vm/execution.ts";
+export {
+  HostContext,
+  type HostFunction,
+  type HostImports,
+  type TypedHostFunction,
+} from "./vm/host-context.ts";
+export type { RunLimits } from "./vm/limits.ts";
 export { LinearMemoryView } from "./vm/linear-memory.ts";
 export { type ExitCounts, MicroVM } from "./vm/micro-vm.ts";
-export { type CallResult, ModuleInstance } from "./vm/module-instance.ts";
+export { ModuleInstance } from "./vm/module-instance.ts";
 export type { BootOptions } from "./vm/options.ts";
 export { FunctionReference } from "./vm/references.ts";
+export { defineStruct, type StructField, type StructLayout, type StructValues } from "./vm/struct.ts";
 export type { Timeline, TimelineStep } from "./vm/timeline.ts";
-export type { WasmValue } from "./vm/values.ts";
+export type { CallResult, WasmValue } from "./vm/values.ts";
 export type {
   DirectoryGrant,
   InputSource,

@@ -11,6 +11,15 @@ static inline void bc_out(uint16_t port, uint8_t value) {
   __asm__ volatile("outb %0, %1" : : "a"(value), "d"(port) : "memory");
 }
 
+/* Calls a host import. The host may call back into this very image before it answers, so no vector register keeps its value; the general ones do. */
+static inline void bc_host_call(uint16_t port) {
+  __asm__ volatile("outb %b0, %w1"
+                   :
+                   : "a"(0), "d"(port)
+                   : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+                     "xmm14", "xmm15");
+}
+
 /* Made for each image by the compiler (src/compiler/glue.ts). */
 extern void (*const bc_entries[])(bc_slot* slots);
 extern const uint32_t bc_entry_count;

@@ -151,6 +151,8 @@ HostFunction Instance::bind(std::string_view module, std::string_view name) cons
   };
 }
 
+void Instance::set_output_limit(uint64_t max_bytes) noexcept { context_->output.limit = max_bytes; }
+
 void Instance::close() noexcept { context_->descriptors.clear(); }
 
 std::vector<uint8_t> Instance::take_stdout() { return context_->streams[1]->take(); }

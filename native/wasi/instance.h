@@ -71,6 +71,9 @@ class Instance {
   // for long after its VM, until it is collected.
   void close() noexcept;
 
+  // From now on; what was captured so far counts.
+  void set_output_limit(uint64_t max_bytes) noexcept;
+
   // What the guest wrote to a stream of kind Capture since the last time. The limit counts on.
   std::vector<uint8_t> take_stdout();
   std::vector<uint8_t> take_stderr();

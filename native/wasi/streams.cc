@@ -135,7 +135,7 @@ Transfer Stream::capture(GuestBuffers& buffers, HostCall& call) {
   Transfer result;
   while (buffers.left() > 0) {
     Iovec from = buffers.front();
-    size_t count = std::min<uint64_t>(from.buf_len, budget_.limit - budget_.used);
+    size_t count = std::min<uint64_t>(from.buf_len, budget_.left());
     // What fits is kept, so that a user sees the output up to the limit.
     size_t before = bytes_.size();
     bytes_.resize(before + count);

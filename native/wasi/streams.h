@@ -28,6 +28,9 @@ struct StreamConfig {
 struct OutputBudget {
   uint64_t limit = 0;  // captured bytes, both streams together
   uint64_t used = 0;
+
+  // The limit may have been lowered meanwhile.
+  uint64_t left() const noexcept { return used < limit ? limit - used : 0; }
 };
 
 class Stream final : public Descriptor {

@@ -151,7 +151,7 @@ function importStub(
     tail = `  return (${resultType(type)}){${members}};\n`;
   }
   // noinline: a closed port faults inside this function, and the backtrace should say which import it was.
-  return `__attribute__((noinline)) ${head} {\n  (void)unused;\n  bc_slot* slots = bc_mailbox_page.slots;\n  (void)slots;\n${answerInGuest(entry, memory)}${stores}  bc_out(${BC_PORT_IMPORT_BASE + port}, 0);\n${tail}}\n`;
+  return `__attribute__((noinline)) ${head} {\n  (void)unused;\n  bc_slot* slots = bc_mailbox_page.slots;\n  (void)slots;\n${answerInGuest(entry, memory)}${stores}  bc_host_call(${BC_PORT_IMPORT_BASE + port});\n${tail}}\n`;
 }
 
 /** One bit a port, set = closed (SDM vol. 1, 19.5.2). Only the runtime's own ports are open; the host opens granted imports at boot. */

@@ -3,17 +3,22 @@ import { BarecellError } from "../errors.ts";
 import type { Image } from "../image/image.ts";
 import type { ImageImport, Signature, ValueType } from "../image/manifest.ts";
 import { WASI_MODULES } from "../wasi-modules.ts";
+import type { CheckedHostFunction, CheckedHostImports } from "./host-function.ts";
 
 /** What happens with an import that nobody grants. */
 export type UnknownImports = "refuse" | "trap" | "default";
 
-/** `wasi`: a WASI function of the addon; `zero`: returns zeros; `closed`: its port stays closed. */
-export type Grant = "wasi" | "zero" | "closed";
+/** `host`: a function in JavaScript; `wasi`: a WASI function of the addon; `zero`: returns zeros; `closed`: its port stays closed. */
+export type Grant = "host" | "wasi" | "zero" | "closed";
 
 export interface BoundImport {
   readonly grant: Grant;
   readonly module: string;
   readonly name: string;
+  readonly argumentCount: number;
+  readonly resultCount: number;
+  /** With grant "host". */
+  readonly hostFunction?: CheckedHostFunction;
 }
 
 /** The types of the functions that the addon has, as letters (i: i32, j: i64, f: f32, d: f64). */
@@ -28,31 +33,40 @@ const LETTERS: Readonly<Record<string, ValueType>> = { i: "i32", j: "i64", f: "f
 const MAX_ZERO_RESULTS = 16;
 
 /**
+ * @param provided the user's own functions, which come before all others
  * @param wasi the WASI functions that are granted, or undefined if none are
  * @throws BARECELL_IMPORT_DENIED naming every import that is refused
  */
 export function bindImports(
   image: Image,
+  provided: CheckedHostImports,
   wasi: readonly KnownFunction[] | undefined,
   unknownImports: UnknownImports,
 ): BoundImport[] {
   const known = new Map(wasi?.map((entry) => [entry.name, entry]));
   const refused: string[] = [];
   const bound = image.imports.map((entry): BoundImport => {
+    const counts = {
+      module: entry.module,
+      name: entry.name,
+      argumentCount: entry.type.params.length,
+      resultCount: entry.type.results.length,
+    };
+    const hostFunction = provided.get(entry.module)?.get(entry.name);
+    if (hostFunction) {
+      if (hostFunction.type) checkType(entry, hostFunction.type);
+      return { grant: "host", ...counts, hostFunction };
+    }
     const found = WASI_MODULES.has(entry.module) ? known.get(entry.name) : undefined;
     if (found) {
-      checkType(entry, found);
-      return { grant: "wasi", module: entry.module, name: entry.name };
+      checkType(entry, typeOfLetters(found));
+      return { grant: "wasi", ...counts };
     }
     if (unknownImports === "refuse") refused.push(`${entry.module}.${entry.name}`);
     if (unknownImports === "default" && entry.type.results.length > MAX_ZERO_RESULTS) {
       refused.push(`${entry.module}.${entry.name} (too many results)`);
     }
-    return {
-      grant: unknownImports === "default" ? "zero" : "closed",
-      module: entry.module,
-      name: entry.name,
-    };
+    return { grant: unknownImports === "default" ? "zero" : "closed", ...counts };
   });
   if (refused.length > 0) throw refusal(image, refused, wasi !== undefined);
   return bound;
@@ -63,16 +77,19 @@ function refusal(image: Image, names: readonly string[], hasWasi: boolean): Bare
   const wantsWasi = !hasWasi && names.some((name) => WASI_MODULES.has(name.split(".")[0] ?? ""));
   const cure = wantsWasi
     ? "grant WASI with the option wasi: {}"
-    : 'boot with unknownImports "trap" or "default" (--unknown-imports) to run without them';
+    : 'grant them with the option imports, or boot with unknownImports "trap" or "default" (--unknown-imports) to run without them';
   return new BarecellError(
     "BARECELL_IMPORT_DENIED",
     `'${image.name}' imports what nobody grants: ${shown}; ${cure}`,
   );
 }
 
-function checkType(entry: ImageImport, known: KnownFunction): void {
+function typeOfLetters(known: KnownFunction): Signature {
   const types = (letters: string): ValueType[] => [...letters].map((letter) => LETTERS[letter] ?? "i32");
-  const wanted: Signature = { params: types(known.params), results: types(known.results) };
+  return { params: types(known.params), results: types(known.results) };
+}
+
+function checkType(entry: ImageImport, wanted: Signature): void {
   if (spell(wanted) === spell(entry.type)) return;
   throw new BarecellError(
     "BARECELL_IMPORT_DENIED",

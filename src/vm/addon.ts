@@ -17,6 +17,8 @@ export const OUTCOME = {
   cancelled: 7,
   outputLimit: 8,
   protocol: 9,
+  hostFailed: 10,
+  hostCalls: 11,
 } as const;
 
 /** `Outcome` of native/outcome.h. */
@@ -75,10 +77,15 @@ export type NativeStream =
   | { readonly kind: "capture" };
 
 export interface NativeImport {
-  readonly grant: "wasi" | "zero" | "closed";
+  readonly grant: "host" | "wasi" | "zero" | "closed";
   readonly module: string;
   readonly name: string;
+  readonly argumentCount: number;
+  readonly resultCount: number;
 }
+
+/** See native/host_functions.h. */
+export type NativeDispatch = (importIndex: number, token: number, slots: Uint8Array) => boolean | undefined;
 
 export interface NativeVmOptions {
   readonly staged: boolean;
@@ -86,6 +93,8 @@ export interface NativeVmOptions {
   readonly answersInGuest: boolean;
   readonly imports: readonly NativeImport[];
   readonly wasi: NativeWasiOptions;
+  /** Held weakly. */
+  readonly dispatch: NativeDispatch | undefined;
 }
 
 /** `wasi::Config` of native/wasi/instance.h. */
@@ -131,24 +140,45 @@ export interface NativeImage {
 }
 
 export interface NativeVm {
-  /** `true`: ready. */
-  bootSync(timeoutMs: number): true | NativeOutcome;
-  boot(timeoutMs: number): Promise<true | NativeOutcome>;
+  /** `limits`: see limits.ts. `true`: ready. */
+  bootSync(limits: Float64Array): true | NativeOutcome;
+  boot(limits: Float64Array): Promise<true | NativeOutcome>;
   /** Results are written to `slots`. `true`: done. */
   callSync(
     index: number,
     slots: Uint8Array,
     argumentCount: number,
     resultCount: number,
-    timeoutMs: number,
+    limits: Float64Array,
   ): true | NativeOutcome;
   call(
     index: number,
     slots: Uint8Array,
     argumentCount: number,
     resultCount: number,
+    limits: Float64Array,
+  ): Promise<true | NativeOutcome>;
+  /** From within a host function; `timeoutMs` 0: the outer call's limits only. */
+  callInnerSync(
+    token: number,
+    index: number,
+    slots: Uint8Array,
+    argumentCount: number,
+    resultCount: number,
+    timeoutMs: number,
+  ): true | NativeOutcome;
+  callInner(
+    token: number,
+    index: number,
+    slots: Uint8Array,
+    argumentCount: number,
+    resultCount: number,
     timeoutMs: number,
   ): Promise<true | NativeOutcome>;
+  answerHostCall(token: number, succeeded: boolean, slots: Uint8Array): void;
+  /** Stops the run that goes on. */
+  cancelRun(): void;
+  /** Stops it and all later ones. */
   cancel(): void;
   dispose(): void;
   linearBytes(memory: number): number;
@@ -157,6 +187,8 @@ export interface NativeVm {
   readStack(rsp: bigint): Uint8Array;
   readImage(address: bigint, length: number): Uint8Array;
   exits(): { readonly io: number; readonly mmio: number; readonly other: number };
+  hostCalls(): readonly number[];
+  growthRefusals(): number;
   timeline(): NativeTimeline;
   takeOutput(stream: "stdout" | "stderr"): Uint8Array<ArrayBuffer>;
 }

@@ -2,6 +2,9 @@
 import { BarecellError, type ErrorCode } from "../errors.ts";
 import type { Image } from "../image/image.ts";
 import { fromNative, type NativeOutcome, type NativeVm, OUTCOME } from "./addon.ts";
+import type { Frame, HostCalls } from "./host-calls.ts";
+import type { Limits } from "./limits.ts";
+import { invalid } from "./option-checks.ts";
 import type { CheckedBootOptions } from "./options.ts";
 import { outcomeError } from "./outcome-error.ts";
 
@@ -17,45 +20,89 @@ export interface EntryRun {
   readonly slots: Uint8Array;
   readonly argumentCount: number;
   readonly resultCount: number;
+  readonly limits: Limits;
+  readonly signal?: AbortSignal | undefined;
   /** Whether it instantiates a module. */
   readonly instantiates?: true;
 }
 
-export class Execution {
+/** What runs an entry: the VM itself, or a host function that calls back into the guest. */
+export interface Runner {
+  run(run: EntryRun): Promise<void>;
+  runSync(run: EntryRun): void;
+}
+
+export class Execution implements Runner {
   readonly image: Image;
   readonly native: NativeVm;
   readonly options: CheckedBootOptions;
+  readonly #hostCalls: HostCalls;
   #state: VmState = "ready";
   #running: Promise<unknown> | undefined;
+  #runsSync = false;
+  #aborted: AbortSignal | undefined;
+  #broken: BarecellError | undefined;
   #released: Promise<void> | undefined;
 
-  constructor(image: Image, native: NativeVm, options: CheckedBootOptions) {
+  constructor(image: Image, native: NativeVm, options: CheckedBootOptions, hostCalls: HostCalls) {
     this.image = image;
     this.native = native;
     this.options = options;
+    this.#hostCalls = hostCalls;
   }
 
   get state(): VmState {
     return this.#state;
   }
 
+  /** Why the guest cannot go on, after a call that a host function made into it. */
+  get broken(): BarecellError | undefined {
+    return this.#broken;
+  }
+
   async boot(): Promise<void> {
-    this.#started(await this.native.boot(this.options.timeoutMs));
+    const run = this.#bootRun();
+    await this.#perform(run, () => this.native.boot(run.limits.numbers));
   }
 
   bootSync(): void {
-    this.#started(this.native.bootSync(this.options.timeoutMs));
+    const run = this.#bootRun();
+    this.#performSync(run, () => this.native.bootSync(run.limits.numbers));
   }
 
-  #started(outcome: true | NativeOutcome): void {
-    if (outcome !== true) throw this.#ended(outcome, "starting the module", true);
+  #bootRun(): EntryRun {
+    const { limits, signal } = this.options;
+    const slots = new Uint8Array();
+    const what = "starting the module";
+    return { what, entry: 0, slots, argumentCount: 0, resultCount: 0, limits, signal, instantiates: true };
   }
 
   /** On a thread of its own. */
   async run(run: EntryRun): Promise<void> {
-    this.requireReady();
-    const running = this.#start(run);
-    this.#state = "running";
+    const { entry, slots, argumentCount, resultCount, limits } = run;
+    await this.#perform(run, () =>
+      this.native.call(entry, slots, argumentCount, resultCount, limits.numbers),
+    );
+  }
+
+  /** On the calling thread. */
+  runSync(run: EntryRun): void {
+    const { entry, slots, argumentCount, resultCount, limits } = run;
+    this.#performSync(run, () =>
+      this.native.callSync(entry, slots, argumentCount, resultCount, limits.numbers),
+    );
+  }
+
+  async #perform(run: EntryRun, start: () => Promise<true | NativeOutcome>): Promise<void> {
+    this.#prepare(run);
+    let running: Promise<true | NativeOutcome>;
+    try {
+      running = start();
+    } catch (error) {
+      // No thread could be started: the VM is as it was.
+      throw fromNative(error);
+    }
+    const stopListening = this.#begin(run);
     this.#running = running.catch(() => {});
     try {
       this.#finished(run, await running);
@@ -64,37 +111,124 @@ export class Execution {
       throw fromNative(error);
     } finally {
       this.#running = undefined;
+      stopListening();
     }
   }
 
-  /** What fails here (no thread could be started) leaves the VM as it was. */
-  #start({ entry, slots, argumentCount, resultCount }: EntryRun): Promise<true | NativeOutcome> {
+  #performSync(run: EntryRun, perform: () => true | NativeOutcome): void {
+    this.#prepare(run);
+    const stopListening = this.#begin(run);
+    this.#runsSync = true;
     try {
-      return this.native.call(entry, slots, argumentCount, resultCount, this.options.timeoutMs);
-    } catch (error) {
-      throw fromNative(error);
-    }
-  }
-
-  /** On the calling thread. */
-  runSync(run: EntryRun): void {
-    this.requireReady();
-    this.#state = "running";
-    try {
-      const { entry, slots, argumentCount, resultCount } = run;
-      const outcome = this.native.callSync(entry, slots, argumentCount, resultCount, this.options.timeoutMs);
-      this.#finished(run, outcome);
+      this.#finished(run, perform());
     } catch (error) {
       if (this.#isRunning()) this.#state = "poisoned";
       throw fromNative(error);
+    } finally {
+      this.#runsSync = false;
+      stopListening();
+      // A host function disposed the VM that called it.
+      if (this.#state === "disposed") this.native.dispose();
     }
+  }
+
+  #prepare(run: EntryRun): void {
+    this.requireReady();
+    if (run.signal?.aborted) throw cancelled(run, run.signal);
+    this.#broken = undefined;
+    this.#aborted = undefined;
+    this.#hostCalls.begin(run.limits.get("timeoutMs"));
+  }
+
+  /** @returns what to do when the run is over */
+  #begin(run: EntryRun): () => void {
+    this.#state = "running";
+    const { signal } = run;
+    // What comes between here and the end of the run, native code tells from what comes later (W8 in native/kick.h).
+    const onAbort = (): void => {
+      this.#aborted = signal;
+      this.native.cancelRun();
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    return () => {
+      signal?.removeEventListener("abort", onAbort);
+      this.#hostCalls.end(
+        this.#aborted?.reason ?? new BarecellError("BARECELL_CONTEXT_STALE", "the guest's call is over"),
+      );
+    };
+  }
+
+  /** A call into the guest by a host function, on the thread that waits for it. */
+  async runInner(frame: Frame, run: EntryRun): Promise<void> {
+    this.#hostCalls.requireInnermost(frame);
+    if (frame.token === 0) {
+      throw new BarecellError(
+        "BARECELL_HOST_FUNCTION_ASYNC",
+        `the host function ${frame.what} was called synchronously, so it can use callSync only`,
+      );
+    }
+    const timeoutMs = this.#innerTimeout(run);
+    const { entry, slots, argumentCount, resultCount } = run;
+    const inner = this.native.callInner(frame.token, entry, slots, argumentCount, resultCount, timeoutMs);
+    frame.inner = inner;
+    try {
+      this.#innerFinished(run, await inner);
+    } catch (error) {
+      throw fromNative(error);
+    } finally {
+      frame.inner = undefined;
+    }
+  }
+
+  /** As `runInner`, on the calling thread. */
+  runInnerSync(frame: Frame, run: EntryRun): void {
+    this.#hostCalls.requireInnermost(frame);
+    const timeoutMs = this.#innerTimeout(run);
+    const { entry, slots, argumentCount, resultCount } = run;
+    frame.inner = "sync";
+    try {
+      this.#innerFinished(
+        run,
+        this.native.callInnerSync(frame.token, entry, slots, argumentCount, resultCount, timeoutMs),
+      );
+    } catch (error) {
+      throw fromNative(error);
+    } finally {
+      frame.inner = undefined;
+    }
+  }
+
+  /** 0: the limits of the outer call only. */
+  #innerTimeout({ limits, signal }: EntryRun): number {
+    const own = this.options.limits;
+    if (limits === own) return 0;
+    const timeoutMs = limits.get("timeoutMs");
+    if (
+      signal === undefined &&
+      limits.equals(own.with({ timeoutMs: timeoutMs || Number.POSITIVE_INFINITY }))
+    ) {
+      return timeoutMs;
+    }
+    throw invalid(
+      "a host function's call into the guest takes the option timeoutMs only; the outer call's limits hold",
+    );
+  }
+
+  #innerFinished(run: EntryRun, outcome: true | NativeOutcome): void {
+    if (outcome === true) return;
+    const error = this.#errorOf(outcome, run);
+    if (!this.#survives(outcome)) this.#broken = error;
+    throw error;
   }
 
   /** @throws BARECELL_BUSY, BARECELL_POISONED, BARECELL_DISPOSED */
   requireReady(): void {
     if (this.#state === "ready") return;
     const reasons: Record<Exclude<VmState, "ready">, readonly [ErrorCode, string]> = {
-      running: ["BARECELL_BUSY", "another call of this VM is running; await it first"],
+      running: [
+        "BARECELL_BUSY",
+        "another call of this VM is running; await it first (host functions use their context's call)",
+      ],
       poisoned: [
         "BARECELL_POISONED",
         "the last call did not return (a trap, a kill or an exit); dispose the VM and boot a new one",
@@ -115,38 +249,58 @@ export class Execution {
     return this.#state === "running";
   }
 
-  #finished({ what, instantiates }: EntryRun, outcome: true | NativeOutcome): void {
+  #finished(run: EntryRun, outcome: true | NativeOutcome): void {
     if (!this.#isRunning()) {
-      throw new BarecellError("BARECELL_DISPOSED", `the VM was disposed during the call of ${what}`);
+      throw new BarecellError("BARECELL_DISPOSED", `the VM was disposed during the call of ${run.what}`);
     }
-    if (outcome !== true) throw this.#ended(outcome, what, instantiates === true);
+    if (outcome !== true) {
+      const error = this.#errorOf(outcome, run);
+      this.#state = this.#survives(outcome) ? "ready" : "poisoned";
+      throw error;
+    }
     this.#state = "ready";
   }
 
-  /** The error for a run that did not come to its end; sets the state it leaves. */
-  #ended(outcome: NativeOutcome, what: string, instantiates: boolean): BarecellError {
-    const keep =
-      this.options.keepAfterTrap && (outcome.kind === OUTCOME.trap || outcome.kind === OUTCOME.exception);
-    const error = outcomeError(this.image, this.native, this.options, outcome, what, instantiates);
-    if (this.#state !== "disposed") this.#state = keep ? "ready" : "poisoned";
-    return error;
+  /** Whether the guest can be called again after such an end. */
+  #survives(outcome: NativeOutcome): boolean {
+    return (
+      this.options.keepAfterTrap && (outcome.kind === OUTCOME.trap || outcome.kind === OUTCOME.exception)
+    );
+  }
+
+  #errorOf(outcome: NativeOutcome, run: EntryRun): BarecellError {
+    if (outcome.kind === OUTCOME.cancelled && this.#aborted !== undefined)
+      return cancelled(run, this.#aborted);
+    const failure = this.#hostCalls.failure;
+    return outcomeError(
+      { image: this.image, native: this.native, run, failure, broken: this.#broken },
+      outcome,
+    );
   }
 
   /** Idempotent, in every state. */
   dispose(): void {
-    if (this.#released !== undefined) return;
+    if (this.#state === "disposed") return;
     this.#state = "disposed";
-    if (this.#running === undefined) {
+    if (this.#runsSync) {
+      // In a host function: the run ends when that returns, and frees all then.
+      this.native.cancel();
+    } else if (this.#running === undefined) {
       this.native.dispose();
-      this.#released = Promise.resolve();
-      return;
+    } else {
+      this.native.cancel();
+      this.#released = this.#running.then(() => this.native.dispose());
     }
-    this.native.cancel();
-    this.#released = this.#running.then(() => this.native.dispose());
   }
 
   /** Resolves when all is freed. */
   async released(): Promise<void> {
     await this.#released;
   }
+}
+
+function cancelled(run: EntryRun, signal: AbortSignal): BarecellError {
+  return new BarecellError("BARECELL_CANCELLED", `${run.what}: cancelled by its signal`, {
+    cause: signal.reason,
+  });
 }

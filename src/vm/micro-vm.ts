@@ -3,14 +3,16 @@ import { BarecellError } from "../errors.ts";
 import { bindImports } from "../host/imports.ts";
 import { Image } from "../image/image.ts";
 import { addon, fromNative } from "./addon.ts";
-import { Execution, type VmState } from "./execution.ts";
+import { Execution, type Runner, type VmState } from "./execution.ts";
+import { type Frame, type GuestSide, HostCalls } from "./host-calls.ts";
+import { staleContext } from "./host-context.ts";
 import type { LinearMemoryView } from "./linear-memory.ts";
-import { type CallResult, ModuleInstance } from "./module-instance.ts";
+import { ModuleInstance } from "./module-instance.ts";
 import { nativeImage } from "./native-image.ts";
 import { type BootOptions, checkBootOptions } from "./options.ts";
 import { References } from "./references.ts";
 import { describeTimeline, type Timeline } from "./timeline.ts";
-import type { WasmValue } from "./values.ts";
+import type { CallResult, WasmValue } from "./values.ts";
 
 /** VM exits by kind. */
 export interface ExitCounts {
@@ -28,14 +30,19 @@ export class MicroVM {
   readonly #execution: Execution;
   readonly #modules: readonly ModuleInstance[];
   readonly #main: ModuleInstance;
+  #isBooted = false;
 
-  private constructor(execution: Execution) {
-    this.image = execution.image;
-    this.#execution = execution;
+  private constructor(image: Image, options: BootOptions) {
+    if (!(image instanceof Image)) {
+      throw new BarecellError(
+        "BARECELL_ARGUMENT_INVALID",
+        "image must be an Image, as compile() or Image.load() return it",
+      );
+    }
+    this.image = image;
     const references = new References();
-    this.#modules = execution.image.modules.map(
-      (module) => new ModuleInstance(module, execution, references),
-    );
+    this.#execution = createExecution(image, options, references, this.#guestSide());
+    this.#modules = image.modules.map((module) => new ModuleInstance(module, this.#execution, references));
     this.#main = this.#modules.at(-1) as ModuleInstance;
   }
 
@@ -45,26 +52,49 @@ export class MicroVM {
    *   own start may raise: a trap, BARECELL_LINK_FAILED, BARECELL_TIMEOUT, BARECELL_GUEST_EXIT
    */
   static async boot(image: Image, options: BootOptions = {}): Promise<MicroVM> {
-    const execution = createExecution(image, options);
+    const vm = new MicroVM(image, options);
     try {
-      await execution.boot();
-      return new MicroVM(execution);
+      await vm.#execution.boot();
+      vm.#isBooted = true;
+      return vm;
     } catch (error) {
-      execution.dispose();
-      throw fromNative(error);
+      vm.dispose();
+      throw error;
     }
   }
 
   /** As `boot`, on the calling thread: the lowest latency, and the event loop waits. */
   static bootSync(image: Image, options: BootOptions = {}): MicroVM {
-    const execution = createExecution(image, options);
+    const vm = new MicroVM(image, options);
     try {
-      execution.bootSync();
-      return new MicroVM(execution);
+      vm.#execution.bootSync();
+      vm.#isBooted = true;
+      return vm;
     } catch (error) {
-      execution.dispose();
-      throw fromNative(error);
+      vm.dispose();
+      throw error;
     }
+  }
+
+  /** How host functions call back into the guest. */
+  #guestSide(): GuestSide {
+    const target = (frame: Frame): ModuleInstance => {
+      if (!frame.isLive) throw staleContext(frame.what);
+      if (this.#isBooted) return this.#modules[frame.importer] as ModuleInstance;
+      throw new BarecellError(
+        "BARECELL_NOT_INSTANTIATED",
+        `the host function ${frame.what} cannot call the guest while that is being started`,
+      );
+    };
+    const runner = (frame: Frame): Runner => ({
+      run: (run) => this.#execution.runInner(frame, run),
+      runSync: (run) => this.#execution.runInnerSync(frame, run),
+    });
+    return {
+      call: async (frame, name, args) => target(frame).callThrough(runner(frame), name, args),
+      callSync: (frame, name, args) => target(frame).callThroughSync(runner(frame), name, args),
+      broken: () => this.#execution.broken,
+    };
   }
 
   /** "poisoned": a trap or a kill left the memory as it was in the middle of a call; only `dispose()` helps. */
@@ -125,8 +155,10 @@ export class MicroVM {
   /**
    * Calls an exported function of the main module on a thread of its own. Works in state "ready".
    * @param args i32, f32 and f64 as numbers, i64 as bigint, v128 as Uint8Array of 16 bytes, funcref as FunctionReference or null, externref as anything
+   *   After them an object of CallOptions may follow: `vm.call("f", 1, { signal, timeoutMs: 50 })`.
    * @throws BARECELL_EXPORT_NOT_FOUND, BARECELL_ARGUMENT_INVALID, BARECELL_BUSY, BARECELL_POISONED, BARECELL_DISPOSED, BARECELL_TRAP_*,
-   *   BARECELL_TIMEOUT, BARECELL_GUEST_EXIT, BARECELL_OUTPUT_LIMIT
+   *   BARECELL_TIMEOUT, BARECELL_CANCELLED, BARECELL_HOST_CALL_LIMIT, BARECELL_HOST_FUNCTION_FAILED, BARECELL_HOST_FUNCTION_ASYNC,
+   *   BARECELL_GUEST_EXIT, BARECELL_OUTPUT_LIMIT
    */
   async call(name: string, ...args: unknown[]): Promise<CallResult> {
     return this.#main.call(name, ...args);
@@ -201,28 +233,35 @@ export class MicroVM {
   }
 }
 
-function createExecution(image: Image, options: BootOptions): Execution {
-  if (!(image instanceof Image)) {
-    throw new BarecellError(
-      "BARECELL_ARGUMENT_INVALID",
-      "image must be an Image, as compile() or Image.load() return it",
-    );
-  }
+function createExecution(
+  image: Image,
+  options: BootOptions,
+  references: References,
+  guest: GuestSide,
+): Execution {
   const checked = checkBootOptions(image, options);
-  const imports = bindImports(
-    image,
-    checked.hasWasi ? addon().wasiSignatures() : undefined,
-    checked.unknownImports,
-  );
+  const wasi = checked.hasWasi ? addon().wasiSignatures() : undefined;
+  const bound = bindImports(image, checked.imports, wasi, checked.unknownImports);
+  const memories = image.modules.map(({ memory }) => memory);
+  const hostCalls = new HostCalls({
+    imports: image.imports,
+    bound,
+    memories,
+    references,
+    maxDepth: checked.maxCallDepth,
+    guest,
+  });
   try {
     const native = new (addon().Vm)(nativeImage(image), {
       staged: checked.staged,
       maxLinearBytes: checked.maxLinearBytes,
       answersInGuest: checked.answersInGuest,
-      imports,
+      imports: bound,
       wasi: checked.wasi,
+      dispatch: hostCalls.isNeeded ? hostCalls.dispatch : undefined,
     });
-    return new Execution(image, native, checked);
+    hostCalls.attach(native);
+    return new Execution(image, native, checked, hostCalls);
   } catch (error) {
     throw fromNative(error);
   }

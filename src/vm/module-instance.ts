@@ -2,13 +2,18 @@
 import { BC_SLOT_BYTES } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 import type { ImageExport, ImageModule, Signature, ValueType } from "../image/manifest.ts";
-import type { EntryRun, Execution } from "./execution.ts";
+import { type CheckedCallOptions, checkCallOptions, splitOptions } from "./call-options.ts";
+import type { EntryRun, Execution, Runner } from "./execution.ts";
 import { LinearMemoryView } from "./linear-memory.ts";
 import type { References } from "./references.ts";
-import { readResults, readValue, type WasmValue, writeArguments, writeValue } from "./values.ts";
-
-/** What a call returns: nothing, one value, or an array for a multi-value function. */
-export type CallResult = WasmValue | WasmValue[] | undefined;
+import {
+  type CallResult,
+  readResults,
+  readValue,
+  type WasmValue,
+  writeArguments,
+  writeValue,
+} from "./values.ts";
 
 type FunctionExport = Extract<ImageExport, { kind: "func" }>;
 type GlobalExport = Extract<ImageExport, { kind: "global" }>;
@@ -42,11 +47,12 @@ export class ModuleInstance {
     this.#execution = execution;
     this.#references = references;
     this.#instantiation = module.instantiateEntry === null ? "done" : "none";
-    this.memory = new LinearMemoryView(execution.native, module.memory ?? NO_MEMORY, () => {
+    const check = (): void => {
       if (execution.state === "disposed") execution.requireReady();
       // What is written before would be there instead of the module's own data afterwards. What a failure left, one may look at.
       if (this.#instantiation === "none") this.#requireInstantiated();
-    });
+    };
+    this.memory = new LinearMemoryView(execution.native, { index: module.memory ?? NO_MEMORY, check });
   }
 
   /** Whether its exports can be used. */
@@ -60,17 +66,27 @@ export class ModuleInstance {
 
   /** As `MicroVM.call`, of this module's functions. */
   async call(name: string, ...args: unknown[]): Promise<CallResult> {
-    const target = this.#function(name);
-    const run = this.#callOf(target, args);
-    await this.#execution.run(run);
-    return this.#result(target.type, run.slots);
+    return this.callThrough(this.#execution, name, args);
   }
 
   /** As `MicroVM.callSync`, of this module's functions. */
   callSync(name: string, ...args: unknown[]): CallResult {
+    return this.callThroughSync(this.#execution, name, args);
+  }
+
+  /** For host functions, which call through their own way into the guest. @internal */
+  async callThrough(runner: Runner, name: string, args: readonly unknown[]): Promise<CallResult> {
     const target = this.#function(name);
     const run = this.#callOf(target, args);
-    this.#execution.runSync(run);
+    await runner.run(run);
+    return this.#result(target.type, run.slots);
+  }
+
+  /** As `callThrough`, on the calling thread. @internal */
+  callThroughSync(runner: Runner, name: string, args: readonly unknown[]): CallResult {
+    const target = this.#function(name);
+    const run = this.#callOf(target, args);
+    runner.runSync(run);
     return this.#result(target.type, run.slots);
   }
 
@@ -104,7 +120,14 @@ export class ModuleInstance {
   globalRaw(name: string): Uint8Array {
     const slots = new Uint8Array(BC_SLOT_BYTES);
     const { type, getEntry: entry } = this.#global(name);
-    this.#execution.runSync({ what: `global '${name}'`, entry, slots, argumentCount: 0, resultCount: 1 });
+    this.#execution.runSync({
+      ...this.#defaults,
+      what: `global '${name}'`,
+      entry,
+      slots,
+      argumentCount: 0,
+      resultCount: 1,
+    });
     return rawResults([type], slots);
   }
 
@@ -117,6 +140,7 @@ export class ModuleInstance {
     const slots = new Uint8Array(BC_SLOT_BYTES);
     writeValue(new DataView(slots.buffer), 0, type, value, this.#references, `the value of '${name}'`);
     this.#execution.runSync({
+      ...this.#defaults,
       what: `global '${name}'`,
       entry: setEntry,
       slots,
@@ -153,15 +177,22 @@ export class ModuleInstance {
     this.#instantiation = "begun";
     const slots = new Uint8Array(BC_SLOT_BYTES);
     const what = `instantiating '${this.name}'`;
-    return { what, entry, slots, argumentCount: 0, resultCount: 0, instantiates: true };
+    return { ...this.#defaults, what, entry, slots, argumentCount: 0, resultCount: 0, instantiates: true };
+  }
+
+  /** What a run has without options of its own. */
+  get #defaults(): CheckedCallOptions {
+    return { limits: this.#execution.options.limits, signal: undefined };
   }
 
   #callOf(target: FunctionExport, args: readonly unknown[]): EntryRun {
     const { name, type, entry } = target;
+    const { values, options } = splitOptions(args, type.params.length);
     return {
+      ...(options === undefined ? this.#defaults : checkCallOptions(options, this.#execution.options.limits)),
       what: `'${name}'`,
       entry,
-      slots: writeArguments(name, type, args, this.#references),
+      slots: writeArguments(name, type, values, this.#references),
       argumentCount: type.params.length,
       resultCount: type.results.length,
     };
@@ -179,7 +210,8 @@ export class ModuleInstance {
     const resultCount = type.results.length;
     const slots = new Uint8Array(Math.max(argumentCount, resultCount) * BC_SLOT_BYTES);
     slots.set(args);
-    return { type, run: { what: `'${name}'`, entry, slots, argumentCount, resultCount } };
+    const run = { ...this.#defaults, what: `'${name}'`, entry, slots, argumentCount, resultCount };
+    return { type, run };
   }
 
   #result(type: Signature, slots: Uint8Array): CallResult {

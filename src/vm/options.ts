@@ -1,37 +1,42 @@
 /** Options of `MicroVM.boot()`, checked and completed. */
 import { BC_LINEAR_MAX_BYTES, BC_MEMORIES_MAX, BC_WASM_PAGE_SIZE } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
+import { type CheckedHostImports, checkHostImports } from "../host/host-function.ts";
 import type { UnknownImports } from "../host/imports.ts";
 import type { Image } from "../image/image.ts";
 import type { NativeVmOptions } from "./addon.ts";
+import type { HostImports } from "./host-context.ts";
+import { Limits, type RunLimits } from "./limits.ts";
 import { invalid, oneOf, trueOrFalse, wholeNumber } from "./option-checks.ts";
 import { checkWasiOptions, type WasiOptions } from "./wasi-options.ts";
 
-export interface BootOptions {
+export interface BootOptions extends RunLimits {
   /** "staged" walks from real mode up; "direct" starts in ring 3 with registers set by the host. Default "staged". */
   readonly boot?: "staged" | "direct";
-  /** How far linear memory may grow, bytes, all memories of the VM together; rounded down to whole pages of 64 KiB. Default 256 MiB. */
-  readonly maxMemoryBytes?: number;
-  /** Time for starting, and for each call, milliseconds; Infinity for none. Default 10,000. */
-  readonly timeoutMs?: number;
+  /** Functions for the guest's imports, by module and name: `{ env: { log(context, pointer, length) { … } } }`. They come before WASI's. */
+  readonly imports?: HostImports;
   /** An import that nobody grants: refused at boot (default), trapped when called, or answered with zeros. */
   readonly unknownImports?: UnknownImports;
   /** Grants WASI preview 1. Without it no WASI function is bound. */
   readonly wasi?: WasiOptions;
-  /** Captured output, both streams together, bytes. Default 64 MiB. */
-  readonly maxOutputBytes?: number;
+  /** How deep host functions may call back into the guest. Default 8. */
+  readonly maxCallDepth?: number;
   /** Whether the guest answers WASI's clocks and random numbers itself, without a VM exit, where they are granted. Default true. */
   readonly answersInGuest?: boolean;
   /** After a trap the VM is "poison"ed (default), or can be called again ("keep"), as WebAssembly's own rules allow. */
   readonly afterTrap?: "poison" | "keep";
+  /** Ends the boot when it is aborted. */
+  readonly signal?: AbortSignal;
 }
 
 export interface CheckedBootOptions {
   readonly staged: boolean;
   readonly maxLinearBytes: number;
   readonly answersInGuest: boolean;
-  /** 0: none. */
-  readonly timeoutMs: number;
+  readonly limits: Limits;
+  readonly imports: CheckedHostImports;
+  readonly maxCallDepth: number;
+  readonly signal: AbortSignal | undefined;
   readonly unknownImports: UnknownImports;
   readonly hasWasi: boolean;
   readonly wasi: NativeVmOptions["wasi"];
@@ -40,44 +45,41 @@ export interface CheckedBootOptions {
 
 /** All the memories that an image can have, each of 4 GiB. */
 const MAX_MEMORY_BYTES = BC_MEMORIES_MAX * BC_LINEAR_MAX_BYTES;
-const DEFAULT_MEMORY_BYTES = 256 * 2 ** 20;
-const DEFAULT_OUTPUT_BYTES = 64 * 2 ** 20;
-export const DEFAULT_TIMEOUT_MS = 10_000;
 
 /** @throws BARECELL_ARGUMENT_INVALID, BARECELL_MEMORY_LIMIT */
 export function checkBootOptions(image: Image, options: BootOptions): CheckedBootOptions {
   if (typeof options !== "object" || options === null) throw invalid("boot options must be an object");
+  const limits = Limits.of(options);
   const wasi = options.wasi === undefined ? {} : options.wasi;
   if (typeof wasi !== "object" || wasi === null) throw invalid("wasi must be an object");
   return {
     staged: oneOf("boot", options.boot ?? "staged", ["staged", "direct"]) === "staged",
-    maxLinearBytes: memoryLimit(image, options.maxMemoryBytes),
+    maxLinearBytes: memoryLimit(image, limits.get("maxMemoryBytes")),
     answersInGuest: trueOrFalse("answersInGuest", options.answersInGuest ?? true),
-    timeoutMs: checkTimeout(options.timeoutMs ?? DEFAULT_TIMEOUT_MS),
+    limits,
+    imports: checkHostImports(options.imports ?? {}),
+    maxCallDepth: wholeNumber("maxCallDepth", options.maxCallDepth ?? 8, 0, 32),
+    signal: checkSignal(options.signal),
     unknownImports: oneOf("unknownImports", options.unknownImports ?? "refuse", [
       "refuse",
       "trap",
       "default",
     ]),
     hasWasi: options.wasi !== undefined,
-    wasi: checkWasiOptions(
-      wasi,
-      wholeNumber("maxOutputBytes", options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES, 0, 2 ** 40),
-    ),
+    wasi: checkWasiOptions(wasi, limits.get("maxOutputBytes")),
     keepAfterTrap: oneOf("afterTrap", options.afterTrap ?? "poison", ["poison", "keep"]) === "keep",
   };
 }
 
-/** @returns 0 for no timeout */
-export function checkTimeout(value: number): number {
-  if (value === Number.POSITIVE_INFINITY) return 0;
-  if (typeof value === "number" && value > 0) return value;
-  throw invalid(`timeoutMs must be a positive number of milliseconds, or Infinity, not ${String(value)}`);
+/** @throws BARECELL_ARGUMENT_INVALID */
+export function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
+  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  throw invalid("signal must be an AbortSignal");
 }
 
 /** For all linear memories together. Each stops at its own maximum besides. */
-function memoryLimit(image: Image, wanted: number | undefined): number {
-  const limit = wholeNumber("maxMemoryBytes", wanted ?? DEFAULT_MEMORY_BYTES, 0, MAX_MEMORY_BYTES);
+function memoryLimit(image: Image, wanted: number): number {
+  const limit = Math.min(wanted, MAX_MEMORY_BYTES);
   const { memories } = image.manifest;
   const minBytes = memories.reduce((sum, memory) => sum + memory.minBytes, 0);
   const maxBytes = memories.reduce((sum, memory) => sum + (memory.maxBytes ?? BC_LINEAR_MAX_BYTES), 0);

@@ -10,6 +10,9 @@ import type { FunctionReference, References } from "./references.ts";
  */
 export type WasmValue = number | bigint | Uint8Array | FunctionReference | null;
 
+/** What a call returns: nothing, one value, or an array for a multi-value function. */
+export type CallResult = WasmValue | WasmValue[] | undefined;
+
 const INT32_MIN = -(2 ** 31);
 const UINT32_MAX = 2 ** 32 - 1;
 const INT64_MIN = -(2n ** 63n);
