@@ -1,4 +1,5 @@
 /** What a run of the guest may take: stated per VM, and for single calls. All of it is enforced outside the guest, or by its page tables. */
+import { BC_LINEAR_MAX_BYTES, BC_MEMORIES_MAX } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 import { invalid } from "./option-checks.ts";
 
@@ -36,7 +37,7 @@ const TABLE: readonly { name: LimitName; min: number; max: number; ms?: true; st
   },
   { name: "cpuTimeMs", min: 0, max: Number.POSITIVE_INFINITY, ms: true, standard: Number.POSITIVE_INFINITY },
   { name: "maxHostCalls", min: 0, max: Number.MAX_SAFE_INTEGER, standard: 10_000_000 },
-  { name: "maxMemoryBytes", min: 0, max: 2 ** 39, standard: 256 * 2 ** 20 },
+  { name: "maxMemoryBytes", min: 0, max: BC_MEMORIES_MAX * BC_LINEAR_MAX_BYTES, standard: 256 * 2 ** 20 },
   { name: "maxStackBytes", min: 4096, max: 2 ** 32, standard: 2 ** 32 },
   { name: "maxTableElements", min: 0, max: 2 ** 32 - 1, standard: 2 ** 32 - 1 },
   { name: "maxOutputBytes", min: 0, max: 2 ** 40, standard: 64 * 2 ** 20 },

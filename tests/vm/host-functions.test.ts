@@ -1,7 +1,7 @@
 /** Functions of the host's in TypeScript: values both ways, synchronous and asynchronous, failures, calls back into the guest. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { type BarecellError, type HostContext, type HostImports, MicroVM } from "../support/barecell.ts";
+import type { BarecellError, HostContext, HostImports, MicroVM } from "../support/barecell.ts";
 import { failure } from "../support/errors.ts";
 import { imageOf, withVm } from "../support/modules.ts";
 
@@ -36,7 +36,12 @@ describe("values", () => {
         },
       };
       await withVm(values, { imports }, async (vm) => {
-        expect(await call(vm, "mix", -5, -(2n ** 63n), 1.5, Number.NaN)).toEqual([Number.NaN, 1.5, -(2n ** 63n), -5]);
+        expect(await call(vm, "mix", -5, -(2n ** 63n), 1.5, Number.NaN)).toEqual([
+          Number.NaN,
+          1.5,
+          -(2n ** 63n),
+          -5,
+        ]);
         expect(seen).toEqual([[-5, -(2n ** 63n), 1.5, Number.NaN]]);
       });
     });

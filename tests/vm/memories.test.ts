@@ -138,8 +138,8 @@ describe("limits", () => {
     await withVm(image, {}, async (vm) => {
       expect(vm.memory.byteLength).toBe(0);
       expect(vm.memory.read(0, 0)).toEqual(new Uint8Array(0));
-      await failure(() => vm.memory.read(0, 1), "BARECELL_ARGUMENT_INVALID");
-      await failure(() => vm.memory.write(0, new Uint8Array(1)), "BARECELL_ARGUMENT_INVALID");
+      await failure(() => vm.memory.read(0, 1), "BARECELL_MEMORY_RANGE");
+      await failure(() => vm.memory.write(0, new Uint8Array(1)), "BARECELL_MEMORY_RANGE");
     });
   });
 });

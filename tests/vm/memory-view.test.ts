@@ -53,12 +53,12 @@ describe("vm.memory", () => {
         [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
         [0, 2 ** 40],
       ] as const) {
-        const error = await failure(() => vm.memory.read(offset, length), "BARECELL_ARGUMENT_INVALID");
+        const error = await failure(() => vm.memory.read(offset, length), "BARECELL_MEMORY_RANGE");
         expect(error.message).toContain(`${SIZE} bytes`);
       }
       const guard = vm.memory.read(SIZE - 8, 8);
-      await failure(() => vm.memory.write(SIZE - 4, new Uint8Array(5).fill(1)), "BARECELL_ARGUMENT_INVALID");
-      await failure(() => vm.memory.write(SIZE + 1, new Uint8Array(0)), "BARECELL_ARGUMENT_INVALID");
+      await failure(() => vm.memory.write(SIZE - 4, new Uint8Array(5).fill(1)), "BARECELL_MEMORY_RANGE");
+      await failure(() => vm.memory.write(SIZE + 1, new Uint8Array(0)), "BARECELL_MEMORY_RANGE");
       expect(vm.memory.read(SIZE - 8, 8)).toEqual(guard);
     }));
   it.each([
@@ -104,7 +104,7 @@ describe("vm.memory", () => {
     }));
   it("follows growth", () =>
     withVm(image, PAUSES, async (vm) => {
-      await failure(() => vm.memory.read(SIZE, 1), "BARECELL_ARGUMENT_INVALID");
+      await failure(() => vm.memory.read(SIZE, 1), "BARECELL_MEMORY_RANGE");
       await vm.call("grow");
       expect(vm.memory.byteLength).toBe(2 * SIZE);
       vm.memory.write(2 * SIZE - 1, Uint8Array.of(4));
@@ -127,7 +127,7 @@ describe("vm.memory", () => {
     await withVm(none, {}, async (vm) => {
       expect(vm.memory.byteLength).toBe(0);
       expect(vm.memory.read(0, 0)).toEqual(new Uint8Array(0));
-      await failure(() => vm.memory.read(0, 1), "BARECELL_ARGUMENT_INVALID");
+      await failure(() => vm.memory.read(0, 1), "BARECELL_MEMORY_RANGE");
       await vm.call("f");
     });
   });
