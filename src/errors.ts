@@ -164,6 +164,11 @@ export const errorTable = {
     when: "In a synchronous call the guest called a function of the host's that gave a promise, which the calling thread cannot wait for.",
     cure: "Use `call` instead of `callSync`, or make the function synchronous.",
   },
+  BARECELL_RESULT_INVALID: {
+    kind: "module",
+    when: "A guest that was called with bytes or JSON broke the convention for them: no memory, a range outside its memory, or no JSON.",
+    cure: "Build the guest with the helper sources for its language (docs/guest-convention.md).",
+  },
   BARECELL_CONTEXT_STALE: {
     kind: "state",
     when: "The context of a host function was used after the function had ended, or its call had.",

@@ -38,6 +38,7 @@ export class Execution implements Runner {
   readonly options: CheckedBootOptions;
   readonly #hostCalls: HostCalls;
   #state: VmState = "ready";
+  readonly #life = 1;
   #running: Promise<unknown> | undefined;
   #runsSync = false;
   #aborted: AbortSignal | undefined;
@@ -53,6 +54,11 @@ export class Execution implements Runner {
 
   get state(): VmState {
     return this.#state;
+  }
+
+  /** How often the guest began anew. */
+  get life(): number {
+    return this.#life;
   }
 
   /** Why the guest cannot go on, after a call that a host function made into it. */

@@ -3,6 +3,8 @@ import { BarecellError } from "../errors.ts";
 import { bindImports } from "../host/imports.ts";
 import { Image } from "../image/image.ts";
 import { addon, fromNative } from "./addon.ts";
+import { callBytes, callBytesSync, decodeJson, encodeJson } from "./bytes-call.ts";
+import type { CallOptions } from "./call-options.ts";
 import { Execution, type Runner, type VmState } from "./execution.ts";
 import { type Frame, type GuestSide, HostCalls } from "./host-calls.ts";
 import { staleContext } from "./host-context.ts";
@@ -167,6 +169,30 @@ export class MicroVM {
   /** As `call`, on the calling thread: the lowest latency, and the event loop waits. */
   callSync(name: string, ...args: unknown[]): CallResult {
     return this.#main.callSync(name, ...args);
+  }
+
+  /**
+   * Passes bytes to an exported function and takes bytes back, by the convention of docs/guest-convention.md: several calls of the guest, to which the options
+   * apply one by one, but for `timeoutMs`, which is for all of them.
+   * @throws as `call`; BARECELL_RESULT_INVALID if the guest breaks the convention
+   */
+  async callBytes(name: string, input: Uint8Array, options?: CallOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return callBytes(this.#main, name, input, options);
+  }
+
+  /** As `callBytes`, on the calling thread. */
+  callBytesSync(name: string, input: Uint8Array, options?: CallOptions): Uint8Array<ArrayBuffer> {
+    return callBytesSync(this.#main, name, input, options);
+  }
+
+  /** As `callBytes`, with JSON text of a value in and out. */
+  async callJson(name: string, value: unknown, options?: CallOptions): Promise<unknown> {
+    return decodeJson(name, await this.callBytes(name, encodeJson(value), options));
+  }
+
+  /** As `callJson`, on the calling thread. */
+  callJsonSync(name: string, value: unknown, options?: CallOptions): unknown {
+    return decodeJson(name, this.callBytesSync(name, encodeJson(value), options));
   }
 
   /** The value of a global that the main module exports, now. */

@@ -39,6 +39,8 @@ export class ModuleInstance {
   readonly #references: References;
   /** "begun" stays where it did not come to its end: half an instance is no instance. */
   #instantiation: "none" | "begun" | "done";
+  /** In which of the VM's lives `_initialize` ran. */
+  #initializedIn: number | undefined;
 
   /** Made by a VM only. */
   constructor(module: ImageModule, execution: Execution, references: References) {
@@ -64,6 +66,14 @@ export class ModuleInstance {
     return this.#module.exports;
   }
 
+  /** Whether it is a reactor of WASI that was not started yet: `_initialize` is to be called before all other functions. */
+  get needsInitialize(): boolean {
+    return (
+      this.#initializedIn !== this.#execution.life &&
+      this.#module.exports.some(({ kind, name }) => kind === "func" && name === "_initialize")
+    );
+  }
+
   /** As `MicroVM.call`, of this module's functions. */
   async call(name: string, ...args: unknown[]): Promise<CallResult> {
     return this.callThrough(this.#execution, name, args);
@@ -79,7 +89,7 @@ export class ModuleInstance {
     const target = this.#function(name);
     const run = this.#callOf(target, args);
     await runner.run(run);
-    return this.#result(target.type, run.slots);
+    return this.#returned(target, run);
   }
 
   /** As `callThrough`, on the calling thread. @internal */
@@ -87,7 +97,7 @@ export class ModuleInstance {
     const target = this.#function(name);
     const run = this.#callOf(target, args);
     runner.runSync(run);
-    return this.#result(target.type, run.slots);
+    return this.#returned(target, run);
   }
 
   /**
@@ -214,7 +224,8 @@ export class ModuleInstance {
     return { type, run };
   }
 
-  #result(type: Signature, slots: Uint8Array): CallResult {
+  #returned({ name, type }: FunctionExport, { slots }: EntryRun): CallResult {
+    if (name === "_initialize") this.#initializedIn = this.#execution.life;
     const values = readResults(type, slots, this.#references);
     return values.length > 1 ? values : values[0];
   }

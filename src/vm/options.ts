@@ -57,7 +57,7 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
     maxLinearBytes: memoryLimit(image, limits.get("maxMemoryBytes")),
     answersInGuest: trueOrFalse("answersInGuest", options.answersInGuest ?? true),
     limits,
-    imports: checkHostImports(options.imports ?? {}),
+    imports: checkHostImports(options.imports === undefined ? {} : options.imports),
     maxCallDepth: wholeNumber("maxCallDepth", options.maxCallDepth ?? 8, 0, 32),
     signal: checkSignal(options.signal),
     unknownImports: oneOf("unknownImports", options.unknownImports ?? "refuse", [
