@@ -64,7 +64,9 @@ export class Limits {
 
   /** @throws BARECELL_ARGUMENT_INVALID */
   static of(given: RunLimits): Limits {
-    return new Limits(Float64Array.from(TABLE, (entry) => check(entry, given[entry.name] ?? entry.standard)));
+    return new Limits(
+      Float64Array.from(TABLE, (entry) => check(entry, valueOr(given[entry.name], entry.standard))),
+    );
   }
 
   /** These with some others; memory can only be lowered. @throws BARECELL_ARGUMENT_INVALID */
@@ -99,6 +101,11 @@ export class Limits {
     if (name === undefined) throw new BarecellError("BARECELL_INTERNAL", `no time limit has number ${code}`);
     return { name, ms: this.get(name) };
   }
+}
+
+/** Only what is left out has the standard value: a null may be somebody's mistake. */
+function valueOr(given: number | undefined, standard: number): number {
+  return given === undefined ? standard : given;
 }
 
 function check(entry: (typeof TABLE)[number], value: number): number {
