@@ -62,8 +62,8 @@ void CallAnswer::attempt(const std::function<Outcome()>& run) {
   }
 }
 
-HostFunctions::HostFunctions(Environment& environment, Napi::Function dispatch)
-    : environment_(environment), dispatch_(Napi::Weak(dispatch)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+HostFunctions::HostFunctions(Environment& environment, Napi::Function dispatch, Napi::Uint8Array slots)
+    : environment_(environment), dispatch_(Napi::Weak(dispatch)), slots_(Napi::Persistent(slots)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!event_) fail_errno("BARECELL_KVM_FAILED", "cannot make a descriptor for the answers of host functions (eventfd)");
 }
 
@@ -76,15 +76,16 @@ int HostFunctions::dispatch(Napi::Env env, uint32_t import, uint64_t token, std:
     Napi::HandleScope scope(env);
     Napi::Value function = dispatch_.Value();
     if (!function.IsFunction()) return 0;
-    auto bytes = Napi::Uint8Array::New(env, slots.size_bytes());
-    copy_bytes(bytes.Data(), slots.data(), slots.size_bytes());
-    Napi::Value result = function.As<Napi::Function>().Call(
-        {Napi::Number::New(env, import), Napi::Number::New(env, static_cast<double>(token)), bytes});
+    Napi::Uint8Array shared = slots_.Value();
+    if (shared.ByteLength() < slots.size_bytes()) return 0;
+    copy_bytes(shared.Data(), slots.data(), slots.size_bytes());
+    napi_value arguments[] = {Napi::Number::New(env, import), Napi::Number::New(env, static_cast<double>(token))};
+    Napi::Value result = function.As<Napi::Function>().Call(2, arguments);
     if (!result.IsBoolean()) return -1;
     if (!result.As<Napi::Boolean>().Value()) return 0;
-    copy_bytes(slots.data(), bytes.Data(), std::min(slots.size_bytes(), bytes.ByteLength()));
+    copy_bytes(slots.data(), shared.Data(), std::min(slots.size_bytes(), shared.ByteLength()));
     return 1;
-  } catch (const Napi::Error&) {
+  } catch (...) {
     // It never throws by itself; a thread that is being terminated does.
     return 0;
   }

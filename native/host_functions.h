@@ -43,10 +43,10 @@ struct InnerCall {
 
 class HostFunctions : public std::enable_shared_from_this<HostFunctions> {
  public:
-  // `dispatch(import, token, slots)`: calls the function behind an import. Returns true (done, its results are in `slots`), false (it failed), or undefined
-  // for later: then answer(token, ...) is called. The token is 0 where the guest runs on the JavaScript thread, which cannot wait. It is held weakly, so that
+  // `dispatch(import, token)`: calls the function behind an import with the arguments in `slots`. Returns true (done, its results are there now), false (it
+  // failed), or undefined for later: then answer(token, ...) is called. The token is 0 where the guest runs on the JavaScript thread, which cannot wait. It is held weakly, so that
   // a VM which is forgotten can be collected: the VM's JavaScript object must hold it.
-  HostFunctions(Environment& environment, Napi::Function dispatch);
+  HostFunctions(Environment& environment, Napi::Function dispatch, Napi::Uint8Array slots);
 
   // What the run loop calls, on the thread that runs the vCPU.
   HostCallAction call(uint32_t import, Vm& vm, std::span<bc_slot> slots);
@@ -90,6 +90,7 @@ class HostFunctions : public std::enable_shared_from_this<HostFunctions> {
 
   Environment& environment_;
   Napi::FunctionReference dispatch_;
+  Napi::Reference<Napi::Uint8Array> slots_;
   UniqueFd event_;
   uint32_t calls_here_ = 0;
 

@@ -95,8 +95,8 @@ Napi::Function VmBinding::define(Napi::Env env) {
                      });
 }
 
-// new Vm(image, options (see vm_config.h) with wasi (see wasi_binding.h) and dispatch (see host_functions.h; undefined if no import is the host's in
-// JavaScript)). Maps the memory; boot() makes the VM.
+// new Vm(image, options (see vm_config.h) with wasi (see wasi_binding.h) and hostCalls ({ dispatch, slots }, see host_functions.h; undefined if no import
+// is the host's in JavaScript)). Maps the memory; boot() makes the VM.
 VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&]() {
     Environment& environment = Environment::of(info.Env());
@@ -106,8 +106,12 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     require(image->image() != nullptr, "image");
     Napi::Object config = as_object(info[1], "options");
     wasi_ = std::make_shared<wasi::Instance>(read_wasi_config(as_object(config.Get("wasi"), "wasi")));
-    Napi::Value dispatch = config.Get("dispatch");
-    if (dispatch.IsFunction()) functions_ = std::make_shared<HostFunctions>(environment, dispatch.As<Napi::Function>());
+    Napi::Value host_calls = config.Get("hostCalls");
+    if (host_calls.IsObject()) {
+      Napi::Value dispatch = host_calls.As<Napi::Object>().Get("dispatch");
+      require(dispatch.IsFunction(), "dispatch");
+      functions_ = std::make_shared<HostFunctions>(environment, dispatch.As<Napi::Function>(), as_slots(host_calls.As<Napi::Object>().Get("slots")));
+    }
     vm_ = std::make_shared<Vm>(Kvm::shared(), image->image(), read_vm_options(config, wasi_, functions_));
     live_vms_ = environment.live_vms();
     live_vms_->insert(vm_);

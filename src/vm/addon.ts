@@ -85,7 +85,7 @@ export interface NativeImport {
 }
 
 /** See native/host_functions.h. */
-export type NativeDispatch = (importIndex: number, token: number, slots: Uint8Array) => boolean | undefined;
+export type NativeDispatch = (importIndex: number, token: number) => boolean | undefined;
 
 export interface NativeVmOptions {
   readonly staged: boolean;
@@ -93,8 +93,13 @@ export interface NativeVmOptions {
   readonly answersInGuest: boolean;
   readonly imports: readonly NativeImport[];
   readonly wasi: NativeWasiOptions;
-  /** Held weakly. */
-  readonly dispatch: NativeDispatch | undefined;
+  readonly hostCalls:
+    | {
+        /** Held weakly. */
+        readonly dispatch: NativeDispatch;
+        readonly slots: Uint8Array;
+      }
+    | undefined;
 }
 
 /** `wasi::Config` of native/wasi/instance.h. */

@@ -2,7 +2,8 @@
 import { BarecellError, type ErrorCode } from "../errors.ts";
 import type { Image } from "../image/image.ts";
 import { fromNative, type NativeOutcome, type NativeVm, OUTCOME } from "./addon.ts";
-import type { Frame, HostCalls } from "./host-calls.ts";
+import type { HostCalls } from "./host-calls.ts";
+import { type Frame, nameOf } from "./host-context.ts";
 import type { Limits } from "./limits.ts";
 import { invalid } from "./option-checks.ts";
 import type { CheckedBootOptions } from "./options.ts";
@@ -170,7 +171,7 @@ export class Execution implements Runner {
     if (frame.token === 0) {
       throw new BarecellError(
         "BARECELL_HOST_FUNCTION_ASYNC",
-        `the host function ${frame.what} was called synchronously, so it can use callSync only`,
+        `the host function ${nameOf(frame)} was called synchronously, so it can use callSync only`,
       );
     }
     const timeoutMs = this.#innerTimeout(run);

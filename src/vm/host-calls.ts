@@ -6,35 +6,20 @@ import { BC_SLOT_BYTES } from "../abi.ts";
 import { BarecellError, errorText } from "../errors.ts";
 import type { CheckedHostFunction } from "../host/host-function.ts";
 import type { BoundImport } from "../host/imports.ts";
-import type { ImageImport } from "../image/manifest.ts";
+import type { ImageImport, ValueType } from "../image/manifest.ts";
 import type { NativeDispatch, NativeVm } from "./addon.ts";
-import { HostContext, staleContext } from "./host-context.ts";
+import { type ContextSide, Frame, HostContext, nameOf, staleContext } from "./host-context.ts";
 import { LinearMemoryView } from "./linear-memory.ts";
 import type { References } from "./references.ts";
-import { type CallResult, readValue, writeValue } from "./values.ts";
+import { type CallResult, readValue, viewOf, writeValue } from "./values.ts";
 
 /** The guest's side of a call of a host function, as the VM offers it. */
 export interface GuestSide {
-  /** Calls an export of a module from within the host function of that token. */
+  /** Calls an export of the module that called the host function of that frame. */
   call(frame: Frame, name: string, args: readonly unknown[]): Promise<CallResult>;
   callSync(frame: Frame, name: string, args: readonly unknown[]): CallResult;
   /** What went wrong in a call back into the guest, so that the guest cannot go on. */
   broken(): BarecellError | undefined;
-}
-
-/** One call of a host function. */
-export interface Frame {
-  /** 0: on the JavaScript thread. */
-  readonly token: number;
-  /** `'env.log'` */
-  readonly what: string;
-  /** Place of the module that calls. */
-  readonly importer: number;
-  /** False when the function has ended, or the guest's call has. */
-  isLive: boolean;
-  /** A call back into the guest goes on. */
-  inner: Promise<unknown> | "sync" | undefined;
-  abort: AbortController | undefined;
 }
 
 interface Target {
@@ -43,6 +28,9 @@ interface Target {
   /** Of the VM's memories, the one that its pointers mean. */
   readonly memory: number;
 }
+
+/** For messages, which name the function besides. */
+const RESULT = "its result";
 
 /** A memory that no VM has. */
 const NO_MEMORY = 0xffff_ffff;
@@ -57,14 +45,17 @@ export interface HostCallsParts {
   readonly guest: GuestSide;
 }
 
-export class HostCalls {
+export class HostCalls implements ContextSide {
   readonly #targets: readonly (Target | undefined)[];
   readonly #references: References;
   readonly #maxDepth: number;
   readonly #frames: Frame[] = [];
   readonly #guest: GuestSide;
   #native: NativeVm | undefined;
-  #deadline = Number.POSITIVE_INFINITY;
+  /** Where native code puts arguments, and takes results from that are there at once. */
+  readonly slots: Uint8Array;
+  readonly #view: DataView;
+  deadline = Number.POSITIVE_INFINITY;
   #failure: BarecellError | undefined;
 
   constructor({ imports, bound, memories, references, maxDepth, guest }: HostCallsParts) {
@@ -76,6 +67,9 @@ export class HostCalls {
       if (hostFunction === undefined || entry === undefined) return undefined;
       return { function: hostFunction, entry, memory: memories[entry.importer] ?? NO_MEMORY };
     });
+    const counts = bound.map(({ argumentCount, resultCount }) => Math.max(argumentCount, resultCount));
+    this.slots = new Uint8Array(Math.max(1, ...counts) * BC_SLOT_BYTES);
+    this.#view = viewOf(this.slots);
   }
 
   /** Whether any import is a host function. */
@@ -91,7 +85,7 @@ export class HostCalls {
   /** A run begins. @param timeoutMs 0: none */
   begin(timeoutMs: number): void {
     this.#failure = undefined;
-    this.#deadline = timeoutMs > 0 ? performance.now() + timeoutMs : Number.POSITIVE_INFINITY;
+    this.deadline = timeoutMs > 0 ? performance.now() + timeoutMs : Number.POSITIVE_INFINITY;
   }
 
   /** The run is over: what functions still do is of no use to the guest. */
@@ -109,11 +103,11 @@ export class HostCalls {
 
   /** @throws BARECELL_CONTEXT_STALE, BARECELL_BUSY, BARECELL_CALL_DEPTH */
   requireInnermost(frame: Frame): void {
-    if (!frame.isLive) throw staleContext(frame.what);
+    if (!frame.isLive) throw staleContext(frame);
     if (this.#frames.at(-1) !== frame || frame.inner !== undefined) {
       throw new BarecellError(
         "BARECELL_BUSY",
-        `the host function ${frame.what} has a call of the guest that is not over; await it first`,
+        `the host function ${nameOf(frame)} has a call of the guest that is not over; await it first`,
       );
     }
     if (this.#frames.length <= this.#maxDepth) return;
@@ -123,43 +117,49 @@ export class HostCalls {
     );
   }
 
-  /** Never throws. */
-  readonly dispatch: NativeDispatch = (importIndex, token, slots) => {
+  memory(frame: Frame): LinearMemoryView {
+    const check = (): void => {
+      if (!frame.isLive) throw staleContext(frame);
+    };
+    return new LinearMemoryView(this.#native as NativeVm, { index: frame.memory, check, takesI32: true });
+  }
+
+  call(frame: Frame, name: string, args: readonly unknown[]): Promise<CallResult> {
+    return this.#guest.call(frame, name, args);
+  }
+
+  callSync(frame: Frame, name: string, args: readonly unknown[]): CallResult {
+    return this.#guest.callSync(frame, name, args);
+  }
+
+  /** Never throws. The arguments are in `slots`, which calls within this one will use too: they are read first, and results are written last. */
+  readonly dispatch: NativeDispatch = (importIndex, token) => {
     const target = this.#targets[importIndex];
     if (target === undefined) return false;
-    const { module, name, importer } = target.entry;
-    const frame: Frame = {
-      token,
-      what: `'${module}.${name}'`,
-      importer,
-      isLive: true,
-      inner: undefined,
-      abort: undefined,
-    };
+    const { entry, memory } = target;
+    const { params } = entry.type;
+    const frame = new Frame(token, entry, memory);
     this.#frames.push(frame);
     try {
-      const args = target.entry.type.params.map((type, i) =>
-        readValue(slots, i * BC_SLOT_BYTES, type, this.#references),
-      );
-      const result = target.function.call(this.#contextOf(target, frame), ...args);
+      const args: unknown[] = [];
+      for (let i = 0; i < params.length; i++) {
+        args.push(readValue(this.#view, i * BC_SLOT_BYTES, params[i] as ValueType, this.#references));
+      }
+      const result = target.function.call(new HostContext(frame, this), ...args);
       if (!isThenable(result)) {
-        this.#writeResults(target, frame, slots, result);
+        this.#writeResults(frame, this.#view, result);
         return this.#finish(frame);
       }
       if (token === 0) return this.#refusePromise(frame, result);
-      void this.#finishLater(target, frame, result, slots);
+      void this.#finishLater(frame, result);
       return undefined;
     } catch (error) {
       return this.#fail(frame, error);
     }
   };
 
-  async #finishLater(
-    target: Target,
-    frame: Frame,
-    promise: PromiseLike<unknown>,
-    slots: Uint8Array,
-  ): Promise<void> {
+  async #finishLater(frame: Frame, promise: PromiseLike<unknown>): Promise<void> {
+    const slots = new Uint8Array(frame.import.type.results.length * BC_SLOT_BYTES);
     let succeeded: boolean;
     try {
       const result = await promise;
@@ -167,7 +167,7 @@ export class HostCalls {
       if (frame.inner instanceof Promise) await frame.inner.catch(() => {});
       // The run ended meanwhile, and what was to come of it is of no use.
       if (!frame.isLive) return;
-      this.#writeResults(target, frame, slots, result);
+      this.#writeResults(frame, viewOf(slots), result);
       succeeded = this.#finish(frame);
     } catch (error) {
       if (frame.inner instanceof Promise) await frame.inner.catch(() => {});
@@ -192,7 +192,7 @@ export class HostCalls {
         ? error
         : new BarecellError(
             "BARECELL_HOST_FUNCTION_FAILED",
-            `the host function ${frame.what} failed: ${errorText(error)}`,
+            `the host function ${nameOf(frame)} failed: ${errorText(error)}`,
             { cause: error },
           );
     return false;
@@ -211,50 +211,35 @@ export class HostCalls {
       frame,
       new BarecellError(
         "BARECELL_HOST_FUNCTION_ASYNC",
-        `the host function ${frame.what} gave a promise, and the guest was called synchronously; use call instead of callSync`,
+        `the host function ${nameOf(frame)} gave a promise, and the guest was called synchronously; use call instead of callSync`,
       ),
     );
   }
 
-  #writeResults({ entry }: Target, frame: Frame, slots: Uint8Array, result: unknown): void {
-    const { results } = entry.type;
+  #writeResults(frame: Frame, slots: DataView, result: unknown): void {
+    const { results } = frame.import.type;
     if (results.length === 0) return;
-    const values = results.length === 1 ? [result] : result;
-    if (!Array.isArray(values) || values.length !== results.length) {
+    if (results.length === 1) {
+      this.#writeResult(frame, slots, 0, result);
+      return;
+    }
+    if (!Array.isArray(result) || result.length !== results.length) {
       throw new BarecellError(
         "BARECELL_ARGUMENT_INVALID",
-        `the result of ${frame.what} must be an array of ${results.length} values (${results.join(", ")})`,
+        `the result of ${nameOf(frame)} must be an array of ${results.length} values (${results.join(", ")})`,
       );
     }
-    const view = new DataView(slots.buffer, slots.byteOffset, slots.byteLength);
-    results.forEach((type, i) => {
-      const what = results.length === 1 ? `the result of ${frame.what}` : `result ${i + 1} of ${frame.what}`;
-      // Whole slots: nothing of an argument shows through.
-      slots.fill(0, i * BC_SLOT_BYTES, (i + 1) * BC_SLOT_BYTES);
-      writeValue(view, i * BC_SLOT_BYTES, type, values[i], this.#references, what);
-    });
+    for (let i = 0; i < results.length; i++) this.#writeResult(frame, slots, i, result[i]);
   }
 
-  #contextOf({ entry, memory }: Target, frame: Frame): HostContext {
-    const native = this.#native as NativeVm;
-    const guest = this.#guest;
-    const check = (): void => {
-      if (!frame.isLive) throw staleContext(frame.what);
-    };
-    const parts = {
-      module: entry.module,
-      name: entry.name,
-      deadline: this.#deadline,
-      memory: new LinearMemoryView(native, { index: memory, check, takesI32: true }),
-      signal: () => {
-        frame.abort ??= new AbortController();
-        if (!frame.isLive && !frame.abort.signal.aborted) frame.abort.abort(staleContext(frame.what));
-        return frame.abort.signal;
-      },
-      call: (name: string, args: readonly unknown[]) => guest.call(frame, name, args),
-      callSync: (name: string, args: readonly unknown[]) => guest.callSync(frame, name, args),
-    };
-    return new HostContext(parts);
+  #writeResult(frame: Frame, slots: DataView, place: number, value: unknown): void {
+    const { results } = frame.import.type;
+    const at = place * BC_SLOT_BYTES;
+    // Whole slots: nothing of an argument shows through.
+    slots.setBigUint64(at, 0n, true);
+    slots.setBigUint64(at + 8, 0n, true);
+    const what = results.length === 1 ? RESULT : `result ${place + 1}`;
+    writeValue(slots, at, results[place] as ValueType, value, this.#references, what);
   }
 }
 

@@ -1,6 +1,7 @@
 /** What a host function gets besides the guest's arguments. */
 import { BarecellError } from "../errors.ts";
 import type { HostFunctionOf, HostImportsOf, TypedHostFunctionOf } from "../host/host-function.ts";
+import type { ImageImport } from "../image/manifest.ts";
 import type { LinearMemoryView } from "./linear-memory.ts";
 import type { CallResult } from "./values.ts";
 
@@ -8,36 +9,59 @@ export type HostFunction = HostFunctionOf<HostContext>;
 export type TypedHostFunction = TypedHostFunctionOf<HostContext>;
 export type HostImports = HostImportsOf<HostContext>;
 
-/** What the context of one call of a host function stands on. Made by a VM only. */
-export interface HostContextParts {
-  readonly module: string;
-  readonly name: string;
-  /** Linear memory 0 of the module that calls. */
-  readonly memory: LinearMemoryView;
-  /** When the call must be over, of `performance.now()`; Infinity: never. */
+/** One call of a host function. */
+export class Frame {
+  /** 0: on the JavaScript thread. */
+  readonly token: number;
+  /** What was called. */
+  readonly import: ImageImport;
+  /** Of the VM's memories, the one that the importer's pointers mean. */
+  readonly memory: number;
+  /** False when the function has ended, or the guest's call has. */
+  isLive = true;
+  /** A call back into the guest goes on. */
+  inner: Promise<unknown> | "sync" | undefined = undefined;
+  abort: AbortController | undefined = undefined;
+
+  constructor(token: number, called: ImageImport, memory: number) {
+    this.token = token;
+    this.import = called;
+    this.memory = memory;
+  }
+}
+
+/** What all contexts of a VM share. */
+export interface ContextSide {
+  /** Of the guest's call, of `performance.now()`; Infinity: never. */
   readonly deadline: number;
-  readonly signal: () => AbortSignal;
-  readonly call: (name: string, args: readonly unknown[]) => Promise<CallResult>;
-  readonly callSync: (name: string, args: readonly unknown[]) => CallResult;
+  memory(frame: Frame): LinearMemoryView;
+  call(frame: Frame, name: string, args: readonly unknown[]): Promise<CallResult>;
+  callSync(frame: Frame, name: string, args: readonly unknown[]): CallResult;
 }
 
 /**
  * The way back from a host function to the guest that called it. To be used until the function returns, or its promise settles.
  */
 export class HostContext {
-  readonly #parts: HostContextParts;
+  readonly #frame: Frame;
+  readonly #side: ContextSide;
+  readonly #deadline: number;
+  #memory: LinearMemoryView | undefined;
 
-  constructor(parts: HostContextParts) {
-    this.#parts = parts;
+  /** Made by a VM only. */
+  constructor(frame: Frame, side: ContextSide) {
+    this.#frame = frame;
+    this.#side = side;
+    this.#deadline = side.deadline;
   }
 
   /** The import that was called. */
   get module(): string {
-    return this.#parts.module;
+    return this.#frame.import.module;
   }
 
   get name(): string {
-    return this.#parts.name;
+    return this.#frame.import.name;
   }
 
   /**
@@ -45,17 +69,21 @@ export class HostContext {
    * Every access throws BARECELL_CONTEXT_STALE when the function has ended.
    */
   get memory(): LinearMemoryView {
-    return this.#parts.memory;
+    this.#memory ??= this.#side.memory(this.#frame);
+    return this.#memory;
   }
 
   /** When the guest's call must be over (`timeoutMs`), as `performance.now()` counts, milliseconds; Infinity if never. */
   get deadline(): number {
-    return this.#parts.deadline;
+    return this.#deadline;
   }
 
   /** Aborted when the guest's call ends before this function does: by a time limit, an abort, or `dispose()`. */
   get signal(): AbortSignal {
-    return this.#parts.signal();
+    const frame = this.#frame;
+    frame.abort ??= new AbortController();
+    if (!frame.isLive && !frame.abort.signal.aborted) frame.abort.abort(staleContext(frame));
+    return frame.abort.signal;
   }
 
   /**
@@ -64,18 +92,23 @@ export class HostContext {
    * @throws as `MicroVM.call`; BARECELL_CALL_DEPTH, BARECELL_CONTEXT_STALE, BARECELL_BUSY; in a synchronous call BARECELL_HOST_FUNCTION_ASYNC: use `callSync`
    */
   async call(name: string, ...args: unknown[]): Promise<CallResult> {
-    return this.#parts.call(name, args);
+    return this.#side.call(this.#frame, name, args);
   }
 
   /** As `call`, on the calling thread. Works in functions that return promises too. */
   callSync(name: string, ...args: unknown[]): CallResult {
-    return this.#parts.callSync(name, args);
+    return this.#side.callSync(this.#frame, name, args);
   }
 }
 
-export function staleContext(what: string): BarecellError {
+/** `'env.log'`, for messages. */
+export function nameOf(frame: Frame): string {
+  return `'${frame.import.module}.${frame.import.name}'`;
+}
+
+export function staleContext(frame: Frame): BarecellError {
   return new BarecellError(
     "BARECELL_CONTEXT_STALE",
-    `the context of the host function ${what} was used after the function, or the guest's call, had ended`,
+    `the context of the host function ${nameOf(frame)} was used after the function, or the guest's call, had ended`,
   );
 }

@@ -6,8 +6,8 @@ import { addon, fromNative } from "./addon.ts";
 import { callBytes, callBytesSync, decodeJson, encodeJson } from "./bytes-call.ts";
 import type { CallOptions } from "./call-options.ts";
 import { Execution, type Runner, type VmState } from "./execution.ts";
-import { type Frame, type GuestSide, HostCalls } from "./host-calls.ts";
-import { staleContext } from "./host-context.ts";
+import { type GuestSide, HostCalls } from "./host-calls.ts";
+import { type Frame, nameOf, staleContext } from "./host-context.ts";
 import type { LinearMemoryView } from "./linear-memory.ts";
 import { ModuleInstance } from "./module-instance.ts";
 import { nativeImage } from "./native-image.ts";
@@ -81,11 +81,11 @@ export class MicroVM {
   /** How host functions call back into the guest. */
   #guestSide(): GuestSide {
     const target = (frame: Frame): ModuleInstance => {
-      if (!frame.isLive) throw staleContext(frame.what);
-      if (this.#isBooted) return this.#modules[frame.importer] as ModuleInstance;
+      if (!frame.isLive) throw staleContext(frame);
+      if (this.#isBooted) return this.#modules[frame.import.importer] as ModuleInstance;
       throw new BarecellError(
         "BARECELL_NOT_INSTANTIATED",
-        `the host function ${frame.what} cannot call the guest while that is being started`,
+        `the host function ${nameOf(frame)} cannot call the guest while that is being started`,
       );
     };
     const runner = (frame: Frame): Runner => ({
@@ -284,7 +284,7 @@ function createExecution(
       answersInGuest: checked.answersInGuest,
       imports: bound,
       wasi: checked.wasi,
-      dispatch: hostCalls.isNeeded ? hostCalls.dispatch : undefined,
+      hostCalls: hostCalls.isNeeded ? hostCalls : undefined,
     });
     hostCalls.attach(native);
     return new Execution(image, native, checked, hostCalls);

@@ -10,6 +10,7 @@ import {
   type CallResult,
   readResults,
   readValue,
+  viewOf,
   type WasmValue,
   writeArguments,
   writeValue,
@@ -123,7 +124,7 @@ export class ModuleInstance {
    * @throws BARECELL_EXPORT_NOT_FOUND, BARECELL_NOT_INSTANTIATED, and what the VM's state forbids
    */
   global(name: string): WasmValue {
-    return readValue(this.globalRaw(name), 0, this.#global(name).type, this.#references);
+    return readValue(viewOf(this.globalRaw(name)), 0, this.#global(name).type, this.#references);
   }
 
   /** As `global`, as 16 bytes; see `callRaw`. */

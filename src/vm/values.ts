@@ -108,26 +108,30 @@ function spell(value: unknown): string {
  * @throws BARECELL_GUEST_PROTOCOL for a reference that the guest made up
  */
 export function readResults(type: Signature, slots: Uint8Array, references: References): WasmValue[] {
-  return type.results.map((result, i) => readValue(slots, i * BC_SLOT_BYTES, result, references));
+  const view = viewOf(slots);
+  return type.results.map((result, i) => readValue(view, i * BC_SLOT_BYTES, result, references));
 }
 
-export function readValue(slots: Uint8Array, at: number, type: ValueType, references: References): WasmValue {
-  const view = new DataView(slots.buffer, slots.byteOffset, slots.byteLength);
+export function viewOf(slots: Uint8Array): DataView<ArrayBufferLike> {
+  return new DataView(slots.buffer, slots.byteOffset, slots.byteLength);
+}
+
+export function readValue(slots: DataView, at: number, type: ValueType, references: References): WasmValue {
   switch (type) {
     case "i32":
-      return view.getInt32(at, true);
+      return slots.getInt32(at, true);
     case "i64":
-      return view.getBigInt64(at, true);
+      return slots.getBigInt64(at, true);
     case "f32":
-      return view.getFloat32(at, true);
+      return slots.getFloat32(at, true);
     case "f64":
-      return view.getFloat64(at, true);
+      return slots.getFloat64(at, true);
     case "v128":
-      return slots.slice(at, at + BC_SLOT_BYTES);
+      return new Uint8Array(slots.buffer, slots.byteOffset + at, BC_SLOT_BYTES).slice();
     case "funcref":
-      return references.functionFromGuest(view.getBigUint64(at, true));
+      return references.functionFromGuest(slots.getBigUint64(at, true));
     case "externref":
       // Any value at all; see WasmValue.
-      return references.externFromGuest(view.getBigUint64(at, true)) as WasmValue;
+      return references.externFromGuest(slots.getBigUint64(at, true)) as WasmValue;
   }
 }
