@@ -167,6 +167,9 @@
 /* SHA-256 of the whole file, taken with these 32 bytes zero. */
 #define BC_NOTE_TYPE_DIGEST 0x42430002
 
+/* Program header type of the image's bundle of files (in the range for operating systems, PT_LOOS and up): no part of the VM's memory. */
+#define BC_PT_BUNDLE 0x60424301
+
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 

@@ -6,29 +6,40 @@
 #include "abi.h"
 
 namespace barecell {
+namespace {
 
-Image::Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents)
+uint64_t round_up(uint64_t bytes) { return (bytes + BC_PAGE_SIZE - 1) / BC_PAGE_SIZE * BC_PAGE_SIZE; }
+
+}  // namespace
+
+Image::Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle)
     : layout_(std::move(layout)), file_(memfd_create("barecell-image", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
   if (!file_) fail_errno("BARECELL_KVM_FAILED", "cannot create a memory file for the image (memfd_create)");
   place_segments();
   uint64_t end = 0;
   for (size_t i = 0; i < layout_.segments.size(); i++) {
     const ImageSegment& segment = layout_.segments[i];
-    std::span<const uint8_t> bytes = contents[i];
-    uint64_t offset = segment.file_offset;
-    end = std::max(end, (offset + segment.file_bytes + BC_PAGE_SIZE - 1) / BC_PAGE_SIZE * BC_PAGE_SIZE);
-    while (!bytes.empty()) {
-      ssize_t written = pwrite(fd(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) fail_errno("BARECELL_KVM_FAILED", "cannot hold the image in memory");
-      bytes = bytes.subspan(static_cast<size_t>(written));
-      offset += static_cast<uint64_t>(written);
-    }
+    end = std::max(end, round_up(segment.file_offset + segment.file_bytes));
+    write(contents[i], segment.file_offset);
   }
+  bundle_offset_ = end;
+  bundle_bytes_ = bundle.size();
+  write(bundle, bundle_offset_);
+  end = round_up(end + bundle_bytes_);
   if (ftruncate(fd(), static_cast<off_t>(end)) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot size the image's memory file");
   // A private mapping of a file that shrinks raises SIGBUS in the host; sealed, it cannot.
   if (fcntl(fd(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0) {
     fail_errno("BARECELL_KVM_FAILED", "cannot seal the image's memory file");
+  }
+}
+
+void Image::write(std::span<const uint8_t> bytes, uint64_t offset) {
+  while (!bytes.empty()) {
+    ssize_t written = pwrite(fd(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail_errno("BARECELL_KVM_FAILED", "cannot hold the image in memory");
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
   }
 }
 

@@ -50,20 +50,25 @@ struct ImageLayout {
   bool needs_avx = false;
 };
 
-// The segments' bytes in a sealed memory file, the image's own at offsets equal to their guest-physical addresses and the linear memories behind,
+// The segments' bytes in a sealed memory file, the image's own at offsets equal to their guest-physical addresses and the linear memories behind, then the bundle,
 // so that all VMs of the image map the same clean pages and nobody can change or truncate them under a running VM.
 class Image {
  public:
-  // `contents` holds, for each segment, its file_bytes.
-  Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents);
+  // `contents` holds, for each segment, its file_bytes. `bundle` is no part of any VM's memory; empty: there is none.
+  Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle);
   const ImageLayout& layout() const noexcept { return layout_; }
   int fd() const noexcept { return file_.get(); }
+  // Only if there is one. It stands until the image and all that was mapped of it are gone.
+  Mapping map_bundle() const { return Mapping::read_only(fd(), bundle_offset_, bundle_bytes_, "the image's bundle of files"); }
 
  private:
   void place_segments();
+  void write(std::span<const uint8_t> bytes, uint64_t offset);
 
   ImageLayout layout_;
   UniqueFd file_;
+  uint64_t bundle_offset_ = 0;
+  size_t bundle_bytes_ = 0;
 };
 
 }  // namespace barecell

@@ -47,11 +47,18 @@ void check(const ImageLayout& layout) {
   require(layout.import_memories.size() <= BC_IMPORTS_MAX, "importMemories");
 }
 
+std::shared_ptr<const wasi::Bundle> read_bundle(const Image& image) {
+  auto mapping = std::make_shared<const Mapping>(image.map_bundle());
+  std::span<const uint8_t> bytes(mapping->base(), mapping->size_bytes());
+  return std::make_shared<const wasi::Bundle>(bytes, std::move(mapping));
+}
+
 }  // namespace
 
 Napi::Function ImageBinding::define(Napi::Env env) { return DefineClass(env, "Image", {}); }
 
-// new Image({ bytes: Uint8Array, segments: [{ gpa, fileOffset, fileBytes, memoryBytes }], bootEntry, ... }), all numbers.
+// new Image({ bytes: Uint8Array, segments: [{ gpa, fileOffset, fileBytes, memoryBytes }], bundleOffset, bundleBytes, bootEntry,
+// ... }), all numbers.
 ImageBinding::ImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&]() {
     Napi::Object plan = as_object(info[0], "plan");
@@ -103,7 +110,10 @@ ImageBinding::ImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     }
     layout.needs_avx = get_bool(plan, "needsAvx");
     check(layout);
-    image_ = std::make_shared<const Image>(std::move(layout), contents);
+    uint64_t bundle_offset = get_u64(plan, "bundleOffset"), bundle_bytes = get_u64(plan, "bundleBytes");
+    require(bundle_offset <= bytes.size() && bundle_bytes <= bytes.size() - bundle_offset, "bundleOffset");
+    image_ = std::make_shared<const Image>(std::move(layout), contents, bytes.subspan(bundle_offset, bundle_bytes));
+    if (bundle_bytes > 0) bundle_ = read_bundle(*image_);
   });
 }
 

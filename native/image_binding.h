@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "image.h"
+#include "wasi/bundle.h"
 
 namespace barecell {
 
@@ -14,9 +15,12 @@ class ImageBinding : public Napi::ObjectWrap<ImageBinding> {
   static Napi::Function define(Napi::Env env);
   explicit ImageBinding(const Napi::CallbackInfo& info);
   const std::shared_ptr<const Image>& image() const noexcept { return image_; }
+  // Null if the image has none.
+  const std::shared_ptr<const wasi::Bundle>& bundle() const noexcept { return bundle_; }
 
  private:
   std::shared_ptr<const Image> image_;
+  std::shared_ptr<const wasi::Bundle> bundle_;
 };
 
 }  // namespace barecell

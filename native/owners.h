@@ -56,6 +56,13 @@ class Mapping {
     return Mapping(static_cast<uint8_t*>(base), size_bytes);
   }
 
+  // Pages of a sealed file, which all processes and VMs that map it share.
+  static Mapping read_only(int fd, uint64_t offset, size_t size_bytes, const char* what) {
+    void* base = mmap(nullptr, size_bytes, PROT_READ, MAP_PRIVATE, fd, static_cast<off_t>(offset));
+    if (base == MAP_FAILED) fail_errno("BARECELL_KVM_FAILED", std::string("cannot map ") + what);
+    return Mapping(static_cast<uint8_t*>(base), size_bytes);
+  }
+
   // Addresses without memory behind them, to be filled in by fixed mappings; `base() % alignment == offset % alignment`.
   static Mapping reserve(size_t size_bytes, size_t alignment) {
     // The kernel aligns to pages by itself.

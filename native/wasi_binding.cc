@@ -47,7 +47,9 @@ std::vector<wasi::PreopenConfig> read_preopens(const Napi::Object& config) {
   std::vector<wasi::PreopenConfig> preopens;
   for (uint32_t i = 0; i < list.Length(); i++) {
     Napi::Object entry = as_object(list.Get(i), "preopens");
-    preopens.push_back({get_string(entry, "guest"), get_string(entry, "host"), !get_bool(entry, "writable"), get_u64(entry, "memoryBytes")});
+    wasi::PreopenConfig preopen{get_string(entry, "guest"), get_string(entry, "host"), !get_bool(entry, "writable"), get_u64(entry, "memoryBytes"), {}};
+    if (!entry.Get("bundleRoot").IsNull()) preopen.bundle_root = get_u32(entry, "bundleRoot");
+    preopens.push_back(std::move(preopen));
   }
   return preopens;
 }
@@ -61,8 +63,9 @@ std::vector<int> read_sockets(const Napi::Object& config) {
 
 }  // namespace
 
-wasi::Config read_wasi_config(const Napi::Object& config) {
+wasi::Config read_wasi_config(const Napi::Object& config, std::shared_ptr<const wasi::Bundle> bundle) {
   wasi::Config result;
+  result.bundle = std::move(bundle);
   result.args = get_strings(config, "args");
   result.env = get_strings(config, "env");
   result.stdin_ = read_stream(config, "stdin");

@@ -7,8 +7,9 @@
 
 namespace barecell {
 
-// { args, env, stdin, stdout, stderr, maxOutputBytes, preopens: [{ guest, host, writable, memoryBytes }], sockets, fixedClock, fixedRandom,
+// { args, env, stdin, stdout, stderr, maxOutputBytes, preopens: [{ guest, host, writable, memoryBytes, bundleRoot }], sockets, fixedClock, fixedRandom,
 // maxOpenFiles, maxWriteBytes, maxDirectoryDepth }
-wasi::Config read_wasi_config(const Napi::Object& config);
+// `bundle` of the image, in which bundleRoot is a place; may be null.
+wasi::Config read_wasi_config(const Napi::Object& config, std::shared_ptr<const wasi::Bundle> bundle);
 
 }  // namespace barecell

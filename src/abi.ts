@@ -81,3 +81,4 @@ export const BC_STAGE_COUNT = 7;
 
 export const BC_NOTE_TYPE_MANIFEST = 0x42430001;
 export const BC_NOTE_TYPE_DIGEST = 0x42430002;
+export const BC_PT_BUNDLE = 0x60424301;

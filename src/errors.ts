@@ -49,6 +49,11 @@ export const errorTable = {
     when: "A directory that the guest was to get could not be opened.",
     cure: "Check that the path is a directory that this process may read; the message holds the system's error.",
   },
+  BARECELL_BUNDLE_INVALID: {
+    kind: "usage",
+    when: "A folder cannot be packed into an image: it holds what is neither a file nor a directory, a name that is not UTF-8, or more than the limits allow.",
+    cure: "Leave out or replace what the message names: symbolic links by what they point to, for example with `cp -rL`.",
+  },
   BARECELL_MODULE_INVALID: {
     kind: "module",
     when: "The input is not a valid WebAssembly module: empty, text, truncated, malformed or failing validation.",

@@ -1,5 +1,6 @@
 /** All that is public. */
 
+export type { BundleSource } from "./compiler/bundle-source.ts";
 export { defaultCacheFolder } from "./compiler/cache.ts";
 export { compile } from "./compiler/compile.ts";
 export type { CompileOptions, CompileStep } from "./compiler/options.ts";
@@ -13,6 +14,7 @@ export {
   isBarecellError,
 } from "./errors.ts";
 export type { UnknownImports } from "./host/imports.ts";
+export type { ImageBundle } from "./image/bundle.ts";
 export { Image } from "./image/image.ts";
 export type {
   ImageExport,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "../failure.h"
+#include "bundle_directory.h"
 #include "context.h"
 #include "guest_path.h"
 #include "host_directory.h"
@@ -74,21 +75,28 @@ constexpr auto kSignatures = [] {
   return list;
 }();
 
-std::shared_ptr<Directory> open_preopen(const PreopenConfig& config, const Limits& limits, uint64_t number, Context& context) {
+std::shared_ptr<Directory> open_preopen(const Config& all, size_t number, Context& context) {
+  const PreopenConfig& config = all.preopens[number];
   const std::string& name = config.guest_path;
   if (name.empty() || name.find('\0') != std::string::npos || name.size() >= kMaxPathBytes || !is_utf8(name)) {
     throw Failure("BARECELL_ARGUMENT_INVALID", "the guest's path of a directory must be UTF-8 of 1 to 4095 bytes, without NUL");
+  }
+  if (config.bundle_root) {
+    if (!all.bundle || *config.bundle_root >= all.bundle->root_count()) {
+      throw Failure("BARECELL_ARGUMENT_INVALID", "the image's bundle has no such directory");
+    }
+    return BundleDirectory::make(all.bundle, *config.bundle_root);
   }
   if (!config.host_path.empty()) {
     if (config.host_path.find('\0') != std::string::npos) {
       throw Failure("BARECELL_ARGUMENT_INVALID", "the path of a directory contains a NUL byte");
     }
-    return HostDirectory::hand_in(config.host_path, config.read_only, limits.max_directory_depth, context.storage);
+    return HostDirectory::hand_in(config.host_path, config.read_only, all.limits.max_directory_depth, context.storage);
   }
   // No device of the host has such a number.
   uint64_t device = uint64_t{1} << 63 | number;
   auto now = [&clocks = context.clocks] { return clocks.realtime(); };
-  return MemoryDirectory::make(std::make_shared<MemoryFileSystem>(config.max_bytes, limits.max_directory_depth, device, now));
+  return MemoryDirectory::make(std::make_shared<MemoryFileSystem>(config.max_bytes, all.limits.max_directory_depth, device, now));
 }
 
 }  // namespace
@@ -114,7 +122,7 @@ Instance::Instance(Config config)
     context_->descriptors.add_first({std::move(stream), rights, 0, {}});
   }
   for (size_t i = 0; i < config.preopens.size(); i++) {
-    std::shared_ptr<Directory> directory = open_preopen(config.preopens[i], config.limits, i, *context_);
+    std::shared_ptr<Directory> directory = open_preopen(config, i, *context_);
     hand_in({directory, directory->base_rights(), directory->inheriting_rights(), config.preopens[i].guest_path});
   }
   for (int fd : config.sockets) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "../guest_answers.h"
 #include "../host_call.h"
+#include "bundle.h"
 #include "limits.h"
 #include "streams.h"
 
@@ -18,12 +20,14 @@ namespace barecell::wasi {
 struct Context;
 struct Entry;
 
-// A directory that the guest finds at descriptor 3 and up: one of the host's, or an empty one in memory.
+// A directory that the guest finds at descriptor 3 and up: one of the host's, an empty one in memory, or one of the
+// image's bundle.
 struct PreopenConfig {
   std::string guest_path;
   std::string host_path;  // empty: in memory
   bool read_only = true;
   uint64_t max_bytes = 0;  // of one in memory
+  std::optional<uint32_t> bundle_root;
 };
 
 struct Config {
@@ -33,6 +37,7 @@ struct Config {
   StreamConfig stdout_;
   StreamConfig stderr_;
   uint64_t max_output_bytes = 16 << 20;  // captured bytes, both streams together
+  std::shared_ptr<const Bundle> bundle;  // may be null
   std::vector<PreopenConfig> preopens;
   std::vector<int> sockets;  // of the host; the guest finds them after the directories
   Limits limits;

@@ -13,7 +13,8 @@ import type { OptionsOf } from "./table.ts";
 const MAX_MODULE_BYTES = 64 * 2 ** 20;
 
 /** The options that `run`, `compile` and `inspect` share. */
-export type SharedOptions = Pick<OptionsOf<"run">, "targetCpu" | "stackSize" | "optimize" | "cache">;
+export type SharedOptions = Pick<OptionsOf<"run">, "targetCpu" | "stackSize" | "optimize" | "cache"> &
+  Pick<OptionsOf<"compile">, "bundle" | "maxBundle">;
 
 /** An image, and how it came about. */
 export interface ObtainedImage {
@@ -86,7 +87,17 @@ function compileOptionsOf(path: string, options: SharedOptions, name: string | u
     ...(options.stackSize === undefined ? {} : { stackBytes: options.stackSize }),
     ...(options.optimize === undefined ? {} : { optimize: options.optimize }),
     ...(options.cache === false ? { cache: false } : {}),
+    ...(options.bundle === undefined ? {} : { bundle: bundlesOf(options.bundle) }),
+    ...(options.maxBundle === undefined ? {} : { maxBundleBytes: options.maxBundle }),
   };
+}
+
+/** @throws if two folders have one path in the guest */
+function bundlesOf(folders: NonNullable<SharedOptions["bundle"]>): Record<string, string> {
+  const names = folders.map(({ guest }) => guest);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw usageError(`two folders have the path '${twice}' in the guest`);
+  return Object.fromEntries(folders.map(({ guest, host }) => [guest, host]));
 }
 
 /** Shell convention: a program that a signal ended has the status 128 + its number. */

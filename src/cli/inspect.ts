@@ -69,6 +69,7 @@ function describeImage(image: Image) {
     memory: main.memory === null ? null : (manifest.memories[main.memory] ?? null),
     memories: manifest.memories,
     tables: manifest.tables,
+    bundles: image.bundles,
     stackBytes: layout.header.stackBytes,
     segments: layout.segments.map((segment) => ({
       purpose: segment.purpose,
@@ -159,6 +160,18 @@ function printDescription(image: Description): void {
   );
   title("Tables");
   table(image.tables.map(({ element, min, capacity }) => [element, `${min} elements, room for ${capacity}`]));
+  if (image.bundles.length > 0) {
+    title("Bundles");
+    table(
+      image.bundles.map(({ guest, files, directories, sizeBytes }) => [
+        printableName(guest),
+        `${files} files`,
+        `${directories} directories`,
+        spellBytes(sizeBytes),
+      ]),
+      [1, 2, 3],
+    );
+  }
   title("Segments");
   table(
     image.segments.map((segment) => [

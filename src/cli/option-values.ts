@@ -72,6 +72,13 @@ export function directory(value: string): DirectoryOption {
   throw new InvalidArgumentError("It must be HOST, HOST::GUEST, HOST::GUEST::ro or HOST::GUEST::rw.");
 }
 
+/** `HOST::GUEST` */
+export function bundle(value: string): { readonly host: string; readonly guest: string } {
+  const [host = "", guest = "", ...rest] = value.split("::");
+  if (host !== "" && guest !== "" && rest.length === 0) return { host, guest };
+  throw new InvalidArgumentError("It must be HOST::GUEST.");
+}
+
 /** `GUEST[::SIZE]` */
 export function memoryDirectory(value: string): { readonly guest: string; readonly memoryBytes: number } {
   const [guest = "", size = "64M", ...rest] = value.split("::");

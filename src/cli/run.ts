@@ -118,6 +118,7 @@ function bootOptions(file: string, args: readonly string[], options: RunOptions)
       stdout: output,
       stderr: output,
       preopens: preopensOf(options),
+      bundles: options.bundles ?? true,
       sockets: options.socket ?? [],
       deterministic: options.deterministic ?? false,
       limits: {

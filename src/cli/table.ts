@@ -5,6 +5,7 @@
 import { TARGET_CPUS } from "../image/manifest.ts";
 import {
   appendTo,
+  bundle,
   choice,
   count,
   directory,
@@ -86,7 +87,7 @@ export const commands = {
     description: [
       "Runs `_start` of a WebAssembly module (.wasm, compiled first and kept in the cache) or of an image (.cell), or the export that --invoke names, in a new microVM.",
       "Options stand before the module; all that comes after it goes to the guest. One `--` right after the module is dropped, so `run app.wasm -- -v` and `run app.wasm -v` are the same.",
-      "The guest gets WASI preview 1: the module's file name and the arguments, the variables that --env names and no others, and the standard streams. Of files and sockets it gets what --dir, --tmpfs and --socket name, and nothing else.",
+      "The guest gets WASI preview 1: the module's file name and the arguments, the variables that --env names and no others, and the standard streams. Of files and sockets it gets what --dir, --tmpfs and --socket name and what is packed into the image, and nothing else.",
       "With --invoke the arguments are numbers of the types that the export takes: decimal or 0x for integers, and nan, inf and -inf for floating point. If the module exports `_initialize`, it runs first.",
       "With --json the object is the last line of standard output. If the guest can write there, a line feed comes before the object, so what stands before that is exactly the guest's output.",
     ],
@@ -121,6 +122,7 @@ export const commands = {
         "--deterministic",
         "give the guest a clock and random numbers that are the same in every run, and no secret",
       ),
+      bundles: flag("--no-bundles", "do not give the guest the directories that are packed into the image"),
       maxOpenFiles: valued("--max-open-files <count>", "descriptors that the guest may have open", count, {
         standard: "256",
       }),
@@ -198,6 +200,17 @@ export const commands = {
       name: valued("--name <name>", "the name of a single module in messages", text, {
         standard: "the file's name",
       }),
+      bundle: valued(
+        "--bundle <HOST::GUEST>",
+        "pack all files of a folder into the image; a guest with WASI finds them under this path, only to read; repeatable",
+        appendTo(bundle),
+      ),
+      maxBundle: valued(
+        "--max-bundle <size>",
+        "most bytes of all packed files; bytes, or with K, M or G",
+        sizeInBytes,
+        { standard: "256M" },
+      ),
       ...compileOptions,
       json,
     },
@@ -205,6 +218,10 @@ export const commands = {
       ["barecell compile app.wasm", "writes app.cell"],
       ["barecell compile app.wasm -o build/app.cell --target-cpu x86-64-v3", "for processors with AVX2"],
       ["barecell compile env=runtime.wasm app.wasm", "app.wasm imports from `env`; writes app.cell"],
+      [
+        "barecell compile --bundle ./site::/www server.wasm",
+        "with its files, for `barecell run server.cell`",
+      ],
     ],
     json: [
       ["ok", "true if the image was written"],
@@ -247,6 +264,7 @@ export const commands = {
       ["memory", "`minBytes`, `maxBytes` of the main module's linear memory; null if it has none"],
       ["memories", "all linear memories of the image"],
       ["tables", "`element`, `min`, `capacity`"],
+      ["bundles", "directories packed into the image: `guest` (path), `files`, `directories`, `sizeBytes`"],
       ["stackBytes", "the guest's stack"],
       [
         "segments",

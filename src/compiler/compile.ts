@@ -12,11 +12,12 @@ import {
 } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { readElf } from "../image/elf-reader.ts";
-import { fileDigest, Image, readNotes } from "../image/image.ts";
+import { fileDigest, Image, readNotes, withBundle } from "../image/image.ts";
 import { buildPageTables, linearVirtual, readLayout } from "../image/layout.ts";
 import { fixedTablePages } from "../image/page-tables.ts";
 import { packageVersion } from "../version.ts";
 import { adaptGeneratedCode } from "./adapt.ts";
+import { packBundles } from "./bundle-source.ts";
 import { cacheKey, defaultCacheFolder, readCache, writeCache } from "./cache.ts";
 import { canonicalModule, importModule } from "./canonical-module.ts";
 import { buildImage, type Sources } from "./cc.ts";
@@ -42,7 +43,8 @@ import { type Translation, translateToC } from "./wasm2c.ts";
  * @param source the module's bytes, or the path of its file; or a list of modules in the order in which they are instantiated: each can import
  *   what those before it export, and the last one is the main module, whose exports are the image's own
  * @throws BarecellError: BARECELL_MODULE_* for a module, BARECELL_LINK_FAILED for imports between modules, BARECELL_COMPILE_* for the tools,
- *   BARECELL_COMPILER_MISSING, BARECELL_FILE_UNREADABLE, BARECELL_FILE_UNWRITABLE (cache), BARECELL_ARGUMENT_INVALID
+ *   BARECELL_COMPILER_MISSING, BARECELL_FILE_UNREADABLE, BARECELL_FILE_UNWRITABLE (cache), BARECELL_BUNDLE_INVALID,
+ *   BARECELL_ARGUMENT_INVALID
  */
 export async function compile(
   source: Uint8Array | string | URL | readonly ModuleSource[],
@@ -51,6 +53,14 @@ export async function compile(
   const checked = checkCompileOptions(options);
   checked.onProgress("validate");
   const units = await readUnits(source, checked);
+  // Before the work, so that what cannot be packed is said at once.
+  const bundle = await packBundles(checked.bundle, checked.maxBundleBytes);
+  const image = await compileUnits(units, checked);
+  return bundle === undefined ? image : withBundle(image, bundle);
+}
+
+/** From the cache, if it is there. Files are no part of what is cached: other files make no other code. */
+async function compileUnits(units: readonly CompileUnit[], checked: CheckedCompileOptions): Promise<Image> {
   const plan = linkModules(units);
   const compiler = findCCompiler();
   const folder = checked.cache === undefined ? defaultCacheFolder() : checked.cache;

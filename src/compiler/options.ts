@@ -2,6 +2,7 @@
 import { BC_PAGE_SIZE } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 import { TARGET_CPUS, type TargetCpu } from "../image/manifest.ts";
+import { type BundleSource, type CheckedBundles, checkBundles } from "./bundle-source.ts";
 
 export interface CompileOptions {
   /** A name for the module, in messages and in the image. Default: the file's name, or "module". Of several modules each has its own. */
@@ -14,6 +15,10 @@ export interface CompileOptions {
   readonly stackBytes?: number;
   /** Most elements that a table without a smaller maximum can grow to. Default 65,536. */
   readonly maxTableElements?: number;
+  /** Directories to pack into the image, by the paths under which a guest that is granted WASI finds them, only to read. Default: none. */
+  readonly bundle?: Readonly<Record<string, BundleSource>>;
+  /** Most bytes of all files to be packed. Default 256 MiB, at most 1 GiB. */
+  readonly maxBundleBytes?: number;
   /** Folder of the cache, or false for none. Default `$XDG_CACHE_HOME/barecell` or `~/.cache/barecell`. */
   readonly cache?: string | false;
   /** Largest module, bytes. Default 64 MiB. */
@@ -38,6 +43,8 @@ export interface CheckedCompileOptions {
   readonly optimize: number;
   readonly stackBytes: number;
   readonly maxTableElements: number;
+  readonly bundle: CheckedBundles;
+  readonly maxBundleBytes: number;
   readonly cache: string | false | undefined;
   readonly maxModuleBytes: number;
   readonly compileTimeoutMs: number;
@@ -81,6 +88,8 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
     optimize: integer("optimize", options.optimize ?? 2, 0, 3),
     stackBytes: Math.ceil(stackBytes / BC_PAGE_SIZE) * BC_PAGE_SIZE,
     maxTableElements: integer("maxTableElements", options.maxTableElements ?? 65_536, 0, 10_000_000),
+    bundle: checkBundles(options.bundle ?? {}),
+    maxBundleBytes: integer("maxBundleBytes", options.maxBundleBytes ?? 256 * 2 ** 20, 0, 2 ** 30),
     cache,
     maxModuleBytes: integer("maxModuleBytes", options.maxModuleBytes ?? 64 * 2 ** 20, 1, 2 ** 30),
     compileTimeoutMs: integer("compileTimeoutMs", options.compileTimeoutMs ?? 300_000, 1, 2 ** 31 - 1),

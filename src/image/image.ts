@@ -8,6 +8,7 @@ import {
   BC_SLOT_BYTES,
 } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
+import { appendBundle, bundleBytes, type ImageBundle, readBundle } from "./bundle.ts";
 import { type ElfFile, ElfFormatError, readElf } from "./elf-reader.ts";
 import { buildPageTables, type ImageLayout, readLayout } from "./layout.ts";
 import {
@@ -31,6 +32,8 @@ export class Image {
   readonly elf: ElfFile;
   /** SHA-256 of the file, hexadecimal. */
   readonly digest: string;
+  /** Directories packed into the image, in the order in which a guest finds them. */
+  readonly bundles: readonly ImageBundle[];
 
   private constructor(
     bytes: Uint8Array,
@@ -38,12 +41,14 @@ export class Image {
     manifest: Manifest,
     layout: ImageLayout,
     digest: string,
+    bundles: readonly ImageBundle[],
   ) {
     this.bytes = bytes;
     this.elf = elf;
     this.manifest = manifest;
     this.layout = layout;
     this.digest = digest;
+    this.bundles = bundles;
   }
 
   /**
@@ -61,7 +66,9 @@ export class Image {
       if (!digest.equals(notes.digest)) throw damaged("its digest does not match: the file was altered");
       const manifest = parseManifest(notes.manifest);
       checkContents(bytes, layout, manifest);
-      return new Image(bytes, elf, manifest, layout, digest.toString("hex"));
+      const bundle = bundleBytes(elf, bytes);
+      const bundles = bundle.length > 0 ? readBundle(bundle) : [];
+      return new Image(bytes, elf, manifest, layout, digest.toString("hex"), bundles);
     } catch (error) {
       if (error instanceof ElfFormatError) throw damaged(error.message, error);
       throw error;
@@ -116,6 +123,14 @@ export class Image {
   get imports(): readonly ImageImport[] {
     return this.manifest.imports;
   }
+}
+
+/** The image with a bundle of files (image/bundle.ts) of its own. @param image without one */
+export function withBundle(image: Image, bundle: Uint8Array): Image {
+  const bytes = appendBundle(image.elf, image.bytes, bundle);
+  const { digest } = readNotes(readElf(bytes));
+  digest.set(fileDigest(bytes, digest));
+  return Image.fromBytes(bytes);
 }
 
 /** Whether the bytes begin like an ELF file, so that a command can take modules and images alike. */

@@ -47,6 +47,9 @@ export interface NativeImagePlan {
     /** Index of the linear memory, or null for the image itself. */
     readonly memory: number | null;
   }[];
+  /** Where the bundle of files is in `bytes`; of no bytes if there is none. */
+  readonly bundleOffset: number;
+  readonly bundleBytes: number;
   readonly bootEntry: number;
   readonly callEntry: number;
   readonly syscallEntry: number;
@@ -121,10 +124,12 @@ export interface NativeWasiOptions {
 
 export interface NativePreopen {
   readonly guest: string;
-  /** Empty: in memory. */
+  /** Empty: in memory, or of the image's bundle. */
   readonly host: string;
   readonly writable: boolean;
   readonly memoryBytes: number;
+  /** Place in the image's list of bundles, or null. */
+  readonly bundleRoot: number | null;
 }
 
 /** Nanoseconds since the boot began (0: not reached), and the guest's time stamp counter at each stage (low 32 bits). */

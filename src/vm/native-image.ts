@@ -1,5 +1,6 @@
 /** Hands an image to the addon, once, however many VMs it boots. */
 import { BC_IMAGE_BASE, BC_LINEAR_MAX_BYTES } from "../abi.ts";
+import { bundleBytes } from "../image/bundle.ts";
 import type { Image } from "../image/image.ts";
 import { addon, type NativeImage } from "./addon.ts";
 import { checkProcessor } from "./cpu.ts";
@@ -14,6 +15,7 @@ export function nativeImage(image: Image): NativeImage {
   const { header, memories } = image.layout;
   const { manifest } = image;
   const segments = [...image.layout.segments].sort((a, b) => a.physical - b.physical);
+  const bundle = bundleBytes(image.elf, image.bytes);
   const own = segments.filter((segment) => segment.purpose !== "linear memory");
   const handle = new (addon().Image)({
     bytes: image.bytes,
@@ -24,6 +26,8 @@ export function nativeImage(image: Image): NativeImage {
       memoryBytes: segment.memoryBytes,
       memory: segment.memory ?? null,
     })),
+    bundleOffset: bundle.byteOffset - image.bytes.byteOffset,
+    bundleBytes: bundle.length,
     bootEntry: header.bootEntry,
     callEntry: header.callEntry,
     syscallEntry: header.syscallEntry,

@@ -66,7 +66,12 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
       "default",
     ]),
     hasWasi: options.wasi !== undefined,
-    wasi: checkWasiOptions(wasi, limits.get("maxOutputBytes")),
+    // Without WASI there is nobody to ask for files.
+    wasi: checkWasiOptions(
+      wasi,
+      options.wasi === undefined ? [] : image.bundles,
+      limits.get("maxOutputBytes"),
+    ),
     keepAfterTrap: oneOf("afterTrap", options.afterTrap ?? "poison", ["poison", "keep"]) === "keep",
   };
 }

@@ -1,5 +1,6 @@
 /** What a guest is granted of WASI, checked and completed. */
 import { resolve } from "node:path";
+import type { ImageBundle } from "../image/bundle.ts";
 import type { NativePreopen, NativeStream, NativeWasiOptions } from "./addon.ts";
 import { invalid, oneOf, wholeNumber } from "./option-checks.ts";
 
@@ -30,6 +31,11 @@ export interface WasiOptions {
   readonly stderr?: OutputTarget;
   /** Directories, by the path under which the guest finds them, in this order from descriptor 3 on. Default: none. */
   readonly preopens?: Readonly<Record<string, DirectoryGrant>>;
+  /**
+   * Whether the guest finds the directories that are packed into its image, only to read, after those of `preopens`; one of `preopens` with the
+   * same path takes a packed one's place. Default true.
+   */
+  readonly bundles?: boolean;
   /** Descriptors of sockets, listening (made non-blocking) or connected; the guest finds them after the directories. Default: none. */
   readonly sockets?: readonly number[];
   /** "fixed": begins at 2000-01-01T00:00:00Z in every run, and moves by what the guest does. Waiting takes no time. Default "host". */
@@ -51,12 +57,21 @@ export interface WasiLimits {
   readonly directoryDepth?: number;
 }
 
-/** @throws BARECELL_ARGUMENT_INVALID */
-export function checkWasiOptions(wasi: WasiOptions, maxOutputBytes: number): NativeWasiOptions {
-  const { limits = {}, deterministic = false, sockets = [] } = wasi;
+/**
+ * @param packed directories of the image
+ * @throws BARECELL_ARGUMENT_INVALID
+ */
+export function checkWasiOptions(
+  wasi: WasiOptions,
+  packed: readonly ImageBundle[],
+  maxOutputBytes: number,
+): NativeWasiOptions {
+  const { limits = {}, deterministic = false, sockets = [], bundles = true } = wasi;
   if (typeof limits !== "object" || limits === null) throw invalid("wasi.limits must be an object");
   if (typeof deterministic !== "boolean") throw invalid("wasi.deterministic must be true or false");
   if (!Array.isArray(sockets)) throw invalid("wasi.sockets must be an array of descriptors");
+  if (typeof bundles !== "boolean") throw invalid("wasi.bundles must be true or false");
+  const granted = preopens(wasi.preopens ?? {});
   const source = deterministic ? "fixed" : "host";
   return {
     args: strings("wasi.args", wasi.args ?? []),
@@ -65,7 +80,7 @@ export function checkWasiOptions(wasi: WasiOptions, maxOutputBytes: number): Nat
     stdout: outputStream("wasi.stdout", wasi.stdout ?? "ignore", 1),
     stderr: outputStream("wasi.stderr", wasi.stderr ?? "ignore", 2),
     maxOutputBytes,
-    preopens: preopens(wasi.preopens ?? {}),
+    preopens: bundles ? [...granted, ...bundlePreopens(packed, granted)] : granted,
     sockets: sockets.map((fd) => wholeNumber("wasi.sockets", fd, 0, 2 ** 31 - 1)),
     fixedClock: oneOf("wasi.clock", wasi.clock ?? source, ["host", "fixed"]) === "fixed",
     fixedRandom: oneOf("wasi.random", wasi.random ?? source, ["host", "fixed"]) === "fixed",
@@ -82,16 +97,28 @@ function preopens(grants: Readonly<Record<string, DirectoryGrant>>): readonly Na
       throw invalid("wasi.preopens must name paths of 1 to 4095 bytes without the character NUL");
     const where = `wasi.preopens['${guest}']`;
     if (typeof grant === "string")
-      return { guest, host: hostPath(where, grant), writable: false, memoryBytes: 0 };
+      return { guest, host: hostPath(where, grant), writable: false, memoryBytes: 0, bundleRoot: null };
     if (typeof grant !== "object" || grant === null) throw invalid(`${where} must be a path or an object`);
     if ("memoryBytes" in grant) {
       const memoryBytes = wholeNumber(`${where}.memoryBytes`, grant.memoryBytes, 0, 2 ** 40);
-      return { guest, host: "", writable: true, memoryBytes };
+      return { guest, host: "", writable: true, memoryBytes, bundleRoot: null };
     }
     const { host, writable = false } = grant;
     if (typeof writable !== "boolean") throw invalid(`${where}.writable must be true or false`);
-    return { guest, host: hostPath(where, host), writable, memoryBytes: 0 };
+    return { guest, host: hostPath(where, host), writable, memoryBytes: 0, bundleRoot: null };
   });
+}
+
+/** Who boots an image knows better than who made it, so a directory of theirs hides one of the image's, as a mount would. */
+function bundlePreopens(
+  packed: readonly ImageBundle[],
+  granted: readonly NativePreopen[],
+): readonly NativePreopen[] {
+  const spelled = (path: string): string => path.replace(/(?<=.)\/+$/, "");
+  const hidden = new Set(granted.map(({ guest }) => spelled(guest)));
+  return packed.flatMap(({ guest }, bundleRoot) =>
+    hidden.has(spelled(guest)) ? [] : [{ guest, host: "", writable: false, memoryBytes: 0, bundleRoot }],
+  );
 }
 
 /** Absolute, because another thread may change the process's directory before the addon opens it. */
