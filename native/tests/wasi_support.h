@@ -233,5 +233,6 @@ void run_memory_tests();
 void run_limit_tests();
 void run_socket_tests();
 void run_hostile_tests();
+void run_bundle_tests();
 
 }  // namespace wasi_test

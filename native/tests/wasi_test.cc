@@ -1110,6 +1110,7 @@ int main() {
   run_limit_tests();
   run_socket_tests();
   run_hostile_tests();
+  run_bundle_tests();
   CHECK_EQ(open_fds(), before);
   if (skipped > 0) std::printf("%d SKIPPED, see above\n", skipped);
   std::printf("%d passed, %d failed\n", passed.load(), failed.load());

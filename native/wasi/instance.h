@@ -27,7 +27,7 @@ struct PreopenConfig {
   std::string host_path;  // empty: in memory
   bool read_only = true;
   uint64_t max_bytes = 0;  // of one in memory
-  std::optional<uint32_t> bundle_root;
+  std::optional<uint32_t> bundle_root = std::nullopt;
 };
 
 struct Config {

@@ -100,7 +100,7 @@ class Allowance {
     if (this.#bytes > this.#maxBytes)
       throw invalid(
         path,
-        `is too large: all files together may have ${this.#maxBytes} bytes (maxBundleBytes)`,
+        `is too large: all files together may have ${this.#maxBytes} bytes (maxBundleBytes, --max-bundle)`,
       );
   }
 }

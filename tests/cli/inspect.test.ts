@@ -56,7 +56,7 @@ describe("inspect", () => {
         "exports",
         "imports",
       ],
-      ...["hasStart", "memory", "memories", "tables", "stackBytes", "segments", "memoryMap"],
+      ...["hasStart", "memory", "memories", "tables", "bundles", "stackBytes", "segments", "memoryMap"],
     ]);
     expect(object["exports"]).toContainEqual({
       name: "_start",
