@@ -2,15 +2,35 @@
 // run-hostile.ts with an IPC channel; whatever happens here must leave the parent untouched, and this process alive too.
 import { readdirSync, readlinkSync } from "node:fs";
 
-/** File descriptors of VMs and vCPUs that this process has open. */
-function kvmDescriptors() {
-  return readdirSync("/proc/self/fd").filter((fd) => {
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** What this process has open. */
+function resources() {
+  const links = readdirSync("/proc/self/fd").map((fd) => {
     try {
-      return /kvm-(vm|vcpu)/.test(readlinkSync(`/proc/self/fd/${fd}`));
+      return readlinkSync(`/proc/self/fd/${fd}`);
     } catch {
-      return false; // the descriptor of the listing itself
+      return ""; // the descriptor of the listing itself
     }
-  }).length;
+  });
+  return {
+    vms: links.filter((link) => /kvm-(vm|vcpu)/.test(link)).length,
+    descriptors: links.length,
+    threads: readdirSync("/proc/self/task").length,
+  };
+}
+
+/** What there is more of than at first. An image holds a descriptor until it is collected, so collection comes first, and again if need be. */
+async function leftSince(before) {
+  for (let tries = 0; ; tries++) {
+    globalThis.gc();
+    await sleep(tries);
+    const now = resources();
+    const left = Object.fromEntries(
+      Object.keys(now).map((key) => [key, Math.max(0, now[key] - before[key])]),
+    );
+    if (tries > 40 || Object.values(left).every((count) => count === 0)) return left;
+  }
 }
 
 function describe(error) {
@@ -30,33 +50,70 @@ async function attempt(run) {
   }
 }
 
-async function runCase(api, hostile, good) {
-  const report = { name: hostile.name };
-  try {
-    const image = api.Image.fromBytes(hostile.bytes);
-    const vm = await api.MicroVM.boot(image, hostile.options);
-    report.calls = [];
-    for (const [name, ...args] of hostile.calls)
-      report.calls.push(await attempt(() => vm.call(name, ...args)));
-    report.memory = vm.memory.read(0, 64);
-    await vm[Symbol.asyncDispose]();
-  } catch (error) {
-    report.boot = describe(error);
-  }
-  // A neighbour that did nothing wrong.
-  report.fresh = await attempt(async () => {
-    const vm = await api.MicroVM.boot(good, hostile.options);
+/** A VM of the untouched image. */
+function neighbour(api, good, options) {
+  return attempt(async () => {
+    const vm = await api.MicroVM.boot(good, options);
     const value = [await vm.call("good", 5), await vm.call("victim")];
     await vm[Symbol.asyncDispose]();
     return value;
   });
-  report.kvmDescriptors = kvmDescriptors();
-  return report;
 }
 
-process.once("message", async ({ url, good, cases }) => {
+/** Writes each input to the start of linear memory and calls `victim`, in one VM as long as that can be called. */
+function sweep(api, image, { options, goodResult, sweep: { inputs, words } }) {
+  const outcomes = [];
+  let wrong = 0;
+  let vm;
+  for (let i = 0; i < inputs.length; i += words) {
+    if (vm?.state !== "ready") {
+      vm?.dispose();
+      vm = api.MicroVM.bootSync(image, options);
+    }
+    const bytes = new Uint8Array(inputs.buffer, inputs.byteOffset + 8 * i, 8 * words);
+    try {
+      vm.memory.write(0, bytes);
+      outcomes.push(vm.callSync("victim"));
+    } catch (error) {
+      outcomes.push(error.name === "BarecellError" ? error.code : `not coded: ${error}`);
+    }
+    if (vm.state === "ready" && (i / words) % 64 === 63 && vm.callSync("good", 9) !== goodResult) wrong++;
+  }
+  vm?.dispose();
+  return { sweep: outcomes, wrong };
+}
+
+async function calls(api, image, { options, calls }) {
+  const vm = await api.MicroVM.boot(image, options);
+  const attempts = [];
+  for (const [name, ...args] of calls) attempts.push(await attempt(() => vm.call(name, ...args)));
+  const memory = vm.memory.read(0, Math.min(64, vm.memory.byteLength));
+  await vm[Symbol.asyncDispose]();
+  return { calls: attempts, memory };
+}
+
+/** A function of its own, so that nothing of its frame keeps the image alive afterwards. */
+async function hostileRun(api, job) {
+  try {
+    const image = api.Image.fromBytes(job.bytes);
+    return job.sweep ? sweep(api, image, job) : await calls(api, image, job);
+  } catch (error) {
+    return { boot: describe(error) };
+  }
+}
+
+process.once("message", async ({ url, good, jobs }) => {
   const api = await import(url);
   const goodImage = api.Image.fromBytes(good);
-  for (const hostile of cases) process.send(await runCase(api, hostile, goodImage));
+  // The addon's one spare VM comes with the second VM; and a vCPU thread is idle only a moment after its call's result is there, so calls one after the
+  // other may need one or two more.
+  await Promise.all(Array.from({ length: 4 }, () => neighbour(api, goodImage, jobs[0].options)));
+  await leftSince(resources());
+  const before = resources();
+  for (const job of jobs) {
+    const outcome = await hostileRun(api, job);
+    const fresh = await neighbour(api, goodImage, job.options);
+    process.send({ name: job.name, ...outcome, fresh, left: await leftSince(before) });
+  }
   process.disconnect();
 });
