@@ -83,12 +83,18 @@ function sweep(api, image, { options, goodResult, sweep: { inputs, words } }) {
   return { sweep: outcomes, wrong };
 }
 
-async function calls(api, image, { options, calls }) {
-  const vm = await api.MicroVM.boot(image, options);
+async function calls(api, image, { options, calls, predecessor }) {
+  // On this very thread, so that what the one leaves in the processor would be there for the other.
+  const other = predecessor && api.MicroVM.bootSync(api.Image.fromBytes(predecessor), options);
+  if (other) await attempt(() => other.callSync("victim"));
+  const vm = other ? api.MicroVM.bootSync(image, options) : await api.MicroVM.boot(image, options);
   const attempts = [];
-  for (const [name, ...args] of calls) attempts.push(await attempt(() => vm.call(name, ...args)));
-  const memory = vm.memory.read(0, Math.min(64, vm.memory.byteLength));
+  for (const [name, ...args] of calls) {
+    attempts.push(await attempt(() => (other ? vm.callSync(name, ...args) : vm.call(name, ...args))));
+  }
+  const memory = vm.memory.read(0, Math.min(1024, vm.memory.byteLength));
   await vm[Symbol.asyncDispose]();
+  other?.dispose();
   return { calls: attempts, memory };
 }
 
@@ -113,7 +119,9 @@ process.once("message", async ({ url, good, jobs }) => {
   for (const job of jobs) {
     const outcome = await hostileRun(api, job);
     const fresh = await neighbour(api, goodImage, job.options);
-    process.send({ name: job.name, ...outcome, fresh, left: await leftSince(before) });
+    const report = { name: job.name, ...outcome, fresh, left: await leftSince(before) };
+    // A large report is on its way for a while, and disconnecting would lose it.
+    await new Promise((resolve) => process.send(report, resolve));
   }
   process.disconnect();
 });

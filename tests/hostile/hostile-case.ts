@@ -31,7 +31,7 @@ export interface Report {
   readonly sweep?: readonly (bigint | string)[];
   /** How often `good` gave a wrong result between the inputs of a sweep. */
   readonly wrong?: number;
-  /** The first bytes of linear memory afterwards. */
+  /** The first KiB of linear memory afterwards. */
   readonly memory?: Uint8Array;
   readonly fresh: Attempt;
   /** More than before the case. */
@@ -48,6 +48,8 @@ export interface HostileCase {
   /** Any of these; a bigint is a result: the code is harmless, or only leaks something. */
   readonly expected: readonly Expected[];
   readonly options?: BootOptions;
+  /** Code of another tenant's, which runs before on the same thread, and whose VM is still there. */
+  readonly predecessor?: string;
   /** What is called; default `victim`, then `good(9)` in the same VM, whose result must be right. */
   readonly calls?: readonly (readonly [string, ...unknown[]])[];
   /** A look at the report beyond that; throws. */

@@ -26,6 +26,8 @@ export interface Job {
   readonly bytes: Uint8Array;
   readonly options: BootOptions;
   readonly calls?: readonly (readonly [string, ...unknown[]])[];
+  /** An image whose `victim` runs before, in a VM of its own. */
+  readonly predecessor?: Uint8Array;
   /** Instead of calls: `victim` for each of these inputs of `words` 64-bit words, which lie at the start of linear memory then. */
   readonly sweep?: { readonly inputs: BigUint64Array; readonly words: number };
   /** Of `good(9)`. */
@@ -39,12 +41,16 @@ export interface ChildResult {
   readonly stderr: string;
 }
 
-/** One child process for some cases. @param limitMs of one case; a child that takes longer is hanging */
-export function runChild(
-  jobs: readonly Job[],
-  limitMs = 5_000,
-  host: RawHost = rawHost,
-): Promise<ChildResult> {
+export interface BatchOptions {
+  readonly casesPerChild: number;
+  /** Of one case; a child that takes longer is hanging. */
+  readonly limitMs: number;
+}
+
+const DEFAULT_BATCHES: BatchOptions = { casesPerChild: CASES_PER_CHILD, limitMs: 5_000 };
+
+/** One child process for some cases. */
+function runChild(jobs: readonly Job[], limitMs: number): Promise<ChildResult> {
   return new Promise((resolve, reject) => {
     const child = fork(CHILD, {
       serialization: "advanced",
@@ -63,30 +69,38 @@ export function runChild(
       clearTimeout(late);
       resolve({ reports, exitCode, signal, stderr });
     });
-    child.send({ url: BARECELL_URL, good: host.image.bytes, jobs });
+    child.send({ url: BARECELL_URL, good: rawHost.image.bytes, jobs });
   });
 }
 
 const survived = (child: ChildResult): boolean => child.exitCode === 0 && child.stderr === "";
 
 /** Runs all of a batch; if its process does not survive, halves of it, so that the case which did it is found. */
-async function runBatch(batch: readonly Job[], results: Map<string, ChildResult>): Promise<void> {
-  const child = await runChild(batch);
+async function runBatch(
+  batch: readonly Job[],
+  results: Map<string, ChildResult>,
+  limitMs: number,
+): Promise<void> {
+  const child = await runChild(batch, limitMs);
   for (const job of batch) results.set(job.name, child);
   if (survived(child) || batch.length === 1) return;
   const middle = Math.ceil(batch.length / 2);
   const halves = new Map<string, ChildResult>();
-  for (const half of [batch.slice(0, middle), batch.slice(middle)]) await runBatch(half, halves);
+  for (const half of [batch.slice(0, middle), batch.slice(middle)]) await runBatch(half, halves, limitMs);
   // Where each half survives by itself, the end of the whole stays the result of all.
   if (![...halves.values()].every(survived)) for (const [name, result] of halves) results.set(name, result);
 }
 
-async function runAll(jobs: readonly Job[]): Promise<Map<string, ChildResult>> {
+/** Runs jobs in batches, some at once. */
+export async function runAll(
+  jobs: readonly Job[],
+  { casesPerChild, limitMs }: BatchOptions = DEFAULT_BATCHES,
+): Promise<Map<string, ChildResult>> {
   const results = new Map<string, ChildResult>();
   const batches: Job[][] = [];
-  for (let i = 0; i < jobs.length; i += CASES_PER_CHILD) batches.push(jobs.slice(i, i + CASES_PER_CHILD));
+  for (let i = 0; i < jobs.length; i += casesPerChild) batches.push(jobs.slice(i, i + casesPerChild));
   const work = async (): Promise<void> => {
-    for (let batch = batches.shift(); batch; batch = batches.shift()) await runBatch(batch, results);
+    for (let batch = batches.shift(); batch; batch = batches.shift()) await runBatch(batch, results, limitMs);
   };
   await Promise.all(Array.from({ length: CHILDREN_AT_ONCE }, work));
   return results;
@@ -94,9 +108,17 @@ async function runAll(jobs: readonly Job[]): Promise<Map<string, ChildResult>> {
 
 function jobsOf(cases: readonly HostileCase[], host: RawHost): Job[] {
   const code = assemble(new Map(cases.map((one) => [one.name, one.code])));
+  const before = assemble(
+    new Map(
+      cases.flatMap(({ name, predecessor }) => (predecessor === undefined ? [] : [[name, predecessor]])),
+    ),
+  );
+  const imageOf = (bytes: Uint8Array | undefined): Uint8Array | undefined =>
+    bytes && host.withCode(bytes).bytes;
   return cases.map((one) => ({
     name: one.name,
-    bytes: host.withCode(code.get(one.name) as Uint8Array).bytes,
+    bytes: imageOf(code.get(one.name)) as Uint8Array,
+    ...(before.has(one.name) ? { predecessor: imageOf(before.get(one.name)) as Uint8Array } : {}),
     options: { ...DEFAULT_OPTIONS, ...one.options },
     calls: one.calls ?? [["victim"], ["good", 9]],
     goodResult: goodResult(9),

@@ -7,12 +7,20 @@ export const isSvm: boolean = process.env["BARECELL_SVM"] === "1";
 /** Factor for upper bounds and amounts of work. */
 export const slowness: number = isSvm ? 10 : 1;
 
-const flags = new Set(
-  (/^flags\s*:\s*(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "").split(" "),
-);
+const processor = readFileSync("/proc/cpuinfo", "utf8");
+const flags = new Set((/^flags\s*:\s*(.*)$/m.exec(processor)?.[1] ?? "").split(" "));
+
+/** KVM without hardware support ("pagetable virtual machine"): ring 3 of a guest runs with the host's own descriptor tables and control registers. */
+export const isPvm: boolean = !isSvm && existsSync("/sys/module/kvm_pvm");
+
+/** Whether an instruction that a processor lacks, or keeps for ring 0, is #UD or #GP depends on its maker. */
+export const isAmd: boolean = processor.includes("AuthenticAMD");
 
 /** The processor's own AVX; a guest sees it where KVM passes it on, as PVM does unasked. */
 export const hasAvx: boolean = flags.has("avx") && flags.has("avx2");
+
+/** User-mode instruction prevention: `sgdt` and its like fault in ring 3. */
+export const hasUmip: boolean = flags.has("umip");
 
 /** A time stamp counter that can serve as a clock; QEMU's emulation has none. */
 export const hasInvariantCounter: boolean = flags.has("nonstop_tsc");

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readElf } from "../../src/image/elf-reader.ts";
 import { fileDigest, readNotes } from "../../src/image/image.ts";
-import { Image, type Manifest } from "./barecell.ts";
+import { type CompileOptions, Image, type Manifest } from "./barecell.ts";
 import { imageOf } from "./modules.ts";
 
 const STUBS = fileURLToPath(new URL("../../guest-stubs", import.meta.url));
@@ -22,7 +22,7 @@ const ROUNDS = 400;
  * a known result; `peek` and `poke`; `grow`; `granted` calls port BC_PORT_IMPORT_BASE, which a boot with `wasi: {}` opens; `closed` calls the next
  * port, which `unknownImports: "trap"` leaves closed.
  */
-const hostModule = (imports: string): string => `(module
+const hostModule = (imports: string, rounds: number): string => `(module
   (import "wasi_snapshot_preview1" "sched_yield" (func $granted (result i32)))
   (import "env" "closed" (func $closed (param i32) (result i32)))
   ${imports}
@@ -30,7 +30,7 @@ const hostModule = (imports: string): string => `(module
   (global $seed (export "seed") (mut i64) (i64.const 42))
   (func $victim (export "victim") (result i64) (local i64)
     (local.set 0 (global.get $seed))
-    ${"(local.set 0 (i64.rotl (i64.xor (i64.mul (local.get 0) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)) (i64.const 17)))\n".repeat(ROUNDS)}
+    ${"(local.set 0 (i64.rotl (i64.xor (i64.mul (local.get 0) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)) (i64.const 17)))\n".repeat(rounds)}
     (local.get 0))
   (func (export "victim_plus_one") (result i64) (i64.add (call $victim) (i64.const 1)))
   (func (export "victim_twice") (result i64) (i64.add (call $victim) (call $victim)))
@@ -106,9 +106,12 @@ export class RawHost {
     this.#offset = home.fileOffset + (symbol.value - home.virtual);
   }
 
-  /** @param imports more of them, as WebAssembly text; their ports follow the two that are always there */
-  static async create(imports = ""): Promise<RawHost> {
-    return new RawHost(await imageOf("raw", hostModule(imports)));
+  /**
+   * @param imports more of them, as WebAssembly text; their ports follow the two that are always there. Other fields may follow
+   * @param rounds how much there is to be replaced: some dozen bytes each, and more where nothing is optimised
+   */
+  static async create(imports = "", rounds = ROUNDS, options: CompileOptions = {}): Promise<RawHost> {
+    return new RawHost(await imageOf("raw", hostModule(imports, rounds), options));
   }
 
   /** The image with `code` in place of the function; what follows it there is one-byte traps. */
