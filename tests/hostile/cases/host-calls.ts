@@ -22,7 +22,8 @@ const FUNCTIONS: Record<string, string> = {
   fd_close: "i32",
 };
 const names = Object.keys(FUNCTIONS);
-const fuzzed = await RawHost.create(
+/** An image that imports them all. */
+export const fuzzed: RawHost = await RawHost.create(
   names
     .map(
       (name) => `(import "wasi_snapshot_preview1" "${name}" (func (param ${FUNCTIONS[name]}) (result i32)))`,
@@ -38,7 +39,7 @@ const NEXT =
  * Random slots, random port, again and again. Values are of four kinds: any 64 bits, an address in memory or just past it, a small number, and
  * one close to the top of 32 bits.
  */
-const storm = (seed: number, rounds: number, ports: string): string => `
+export const storm = (seed: number, rounds: number, ports: string): string => `
   push %rbx
   push %r12
   push %r13
@@ -76,7 +77,7 @@ const storm = (seed: number, rounds: number, ports: string): string => `
   mov $1, %eax
   ret`;
 
-const anyPort = `mov %r12d, %eax\n xor %edx, %edx\n mov $${names.length}, %ecx\n div %ecx\n add $0x402, %edx\n`;
+export const anyPort = `mov %r12d, %eax\n xor %edx, %edx\n mov $${names.length}, %ecx\n div %ecx\n add $0x402, %edx\n`;
 const options = {
   wasi: {
     args: ["a", "b"],
