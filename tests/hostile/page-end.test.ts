@@ -2,7 +2,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { BC_PAGE_SIZE } from "../../src/abi.ts";
 import type { ErrorCode } from "../support/barecell.ts";
-import { assemble, goodResult, resealed } from "../support/raw-code.ts";
+import { goodResult } from "../support/expected-results.ts";
+import { assemble, resealed } from "../support/raw-code.ts";
 import { DEFAULT_OPTIONS, rawHost } from "./hostile-case.ts";
 import { type ChildResult, reportOf, runAll } from "./run-hostile.ts";
 

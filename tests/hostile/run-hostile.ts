@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { BARECELL_URL, type BootOptions } from "../support/barecell.ts";
 import { announceSkip, isSvm, slowness } from "../support/environment.ts";
-import { assemble, goodResult, type RawHost } from "../support/raw-code.ts";
+import { goodResult } from "../support/expected-results.ts";
+import { assemble, type RawHost } from "../support/raw-code.ts";
 import {
   type Attempt,
   DEFAULT_OPTIONS,

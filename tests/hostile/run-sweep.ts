@@ -5,7 +5,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { BootOptions } from "../support/barecell.ts";
 import { slowness } from "../support/environment.ts";
-import { assemble, goodResult, type RawHost } from "../support/raw-code.ts";
+import { goodResult } from "../support/expected-results.ts";
+import { assemble, type RawHost } from "../support/raw-code.ts";
 import { DEFAULT_OPTIONS, type Expected } from "./hostile-case.ts";
 import { type ChildResult, type Job, reportOf, runAll } from "./run-hostile.ts";
 

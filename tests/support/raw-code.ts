@@ -7,15 +7,15 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readElf } from "../../src/image/elf-reader.ts";
-import { fileDigest, readNotes } from "../../src/image/image.ts";
+import { readElf } from "../../dist/image/elf-reader.js";
+import { fileDigest, readNotes } from "../../dist/image/image.js";
 import { type CompileOptions, Image, type Manifest } from "./barecell.ts";
 import { imageOf } from "./modules.ts";
 
 const STUBS = fileURLToPath(new URL("../../guest-stubs", import.meta.url));
 
 /** Rounds of arithmetic that no compiler can shorten, to make a function of some kilobytes. */
-const ROUNDS = 400;
+export const ROUNDS = 400;
 
 /**
  * Exports: `victim`, an i64 function without parameters that can be replaced; `good`, which computes with all kinds of registers and has
@@ -49,13 +49,6 @@ const hostModule = (imports: string, rounds: number): string => `(module
   (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
   (func (export "granted") (result i32) (call $granted))
   (func (export "closed") (result i32) (call $closed (i32.const 3))))`;
-
-/** What `good(n)` computes, in JavaScript's arithmetic, which is the same. */
-export function goodResult(n: number): number {
-  let x = 1;
-  for (let i = 0; i < Math.max(n, 1); i++) x = x / 3 + Math.sqrt(i);
-  return x + Math.fround(Math.fround(1) / Math.fround(3));
-}
 
 /** A copy of an image's bytes with a change made to it, and its digest right again, so that only what the change itself breaks is found. */
 export function resealed(original: Uint8Array, change: (bytes: Uint8Array) => void): Uint8Array {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { ErrorCode } from "../../support/barecell.ts";
 import { isSvm } from "../../support/environment.ts";
-import { goodResult } from "../../support/raw-code.ts";
+import { goodResult } from "../../support/expected-results.ts";
 import { type HostileCase, type HostileTable, type Report, rawHost } from "../hostile-case.ts";
 
 const EXCEPTION: ErrorCode = "BARECELL_TRAP_CPU_EXCEPTION";

@@ -5,7 +5,7 @@ import {
   BC_STACK_HOLE_BASE,
   BC_STACK_TOP,
   BC_TABLES_GPA,
-} from "../../../src/abi.ts";
+} from "../../../dist/abi.js";
 import type { ErrorCode } from "../../support/barecell.ts";
 import { type HostileCase, type HostileTable, rawHost } from "../hostile-case.ts";
 
