@@ -14,12 +14,17 @@ type RoundResult = Summary | undefined;
 
 class Member {
   readonly #worker = new Worker(SCRIPT);
+  /** Its modules are loaded: a worker that is terminated before keeps the files open that it is reading, a fault of Node's. */
+  readonly #ready = new Promise<void>((resolve, reject) => {
+    this.#worker.once("message", () => resolve()).once("error", reject);
+  });
 
   /** @param terminateAfterMs the worker is terminated then, if it is not done before */
   async do(assignment: Assignment, terminateAfterMs: number | undefined): Promise<RoundResult> {
     let hang: NodeJS.Timeout | undefined;
     let doomed: NodeJS.Timeout | undefined;
     let isKilled = false;
+    await this.#ready;
     try {
       return await new Promise<RoundResult>((resolve, reject) => {
         const gone = (status: number): void => {
@@ -45,6 +50,7 @@ class Member {
   }
 
   async end(): Promise<void> {
+    await this.#ready;
     this.#worker.removeAllListeners();
     await this.#worker.terminate();
   }

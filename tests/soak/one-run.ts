@@ -67,7 +67,7 @@ export async function oneRun(guest: SoakGuest, image: Image, random: Random): Pr
     vm = isSync ? MicroVM.bootSync(image, options) : await MicroVM.boot(image, options);
   } catch (error) {
     const code = isBarecellError(error) ? (error as BarecellError).code : String(error);
-    return code === "BARECELL_TIMEOUT" && kill === "deadline"
+    return code === "BARECELL_TIMEOUT" && isShort
       ? { end: "killed while booting" }
       : complain(`the boot failed: ${code}`);
   }

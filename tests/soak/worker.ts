@@ -45,3 +45,4 @@ parentPort?.on("message", async (assignment: Assignment) => {
   await new Promise((resolve) => setImmediate(resolve));
   parentPort?.postMessage(summary);
 });
+parentPort?.postMessage("ready");
