@@ -52,7 +52,7 @@ export function sweepSuite(title: string, sweeps: readonly Sweep[]): void {
   describe(title, () => {
     let results = new Map<string, ChildResult>();
     beforeAll(async () => {
-      results = await runAll(sweeps.map(jobOf), { casesPerChild: 4, limitMs: 120_000 });
+      results = await runAll(sweeps.map(jobOf), { casesPerChild: 4, limitMs: 600_000 });
     }, 1_200_000 * slowness);
 
     it.each(sweeps)("$name ($inputs.length inputs)", ({ name, inputs }) => {
