@@ -36,6 +36,7 @@ export const GOOD_GUEST: SoakGuest = {
   bytes: rawHost.image.bytes,
   expected: [NEIGHBOUR_RESULTS[1] as bigint],
   options: DEFAULT_OPTIONS,
+  callsHost: true,
 };
 
 interface Entry {

@@ -8,6 +8,8 @@ export interface SoakGuest {
   /** Results and codes; "any result" among them stands for every bigint. */
   readonly expected: readonly (string | bigint)[];
   readonly options: BootOptions;
+  /** Whether its export `closed` is as the host module has it, so that host functions can be tried with it. */
+  readonly callsHost?: true;
 }
 
 /** Work for one worker, until it says that it is done. */

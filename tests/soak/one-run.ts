@@ -10,7 +10,7 @@ import { goodResult } from "../support/expected-results.ts";
 import type { SoakGuest } from "./messages.ts";
 import type { Random } from "./random.ts";
 
-type Kill = "none" | "dispose" | "deadline";
+export type Kill = "none" | "dispose" | "deadline" | "abort";
 
 export interface RunResult {
   /** The kind of end, for the statistics. */
@@ -22,6 +22,19 @@ export interface RunResult {
 const SHORT_MS = 1000;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** From outside, at a random moment of the call or after it; a deadline needs nobody. */
+export async function killSometime(
+  vm: MicroVM,
+  abort: AbortController,
+  kill: Kill,
+  random: Random,
+): Promise<void> {
+  if (kill !== "dispose" && kill !== "abort") return;
+  await someTime(random);
+  if (kill === "dispose") vm.dispose();
+  else abort.abort();
+}
 
 /** Short ones most of the time: a call of these takes less than a millisecond. */
 async function someTime(random: Random): Promise<void> {
@@ -36,7 +49,7 @@ function isExpected(got: unknown, expected: SoakGuest["expected"]): boolean {
 }
 
 /** The value, or the error's code. An error of any other class is a fault of barecell's. */
-async function endOf(run: () => Promise<unknown>): Promise<unknown> {
+export async function endOf(run: () => Promise<unknown>): Promise<unknown> {
   try {
     return await run();
   } catch (error) {
@@ -46,7 +59,7 @@ async function endOf(run: () => Promise<unknown>): Promise<unknown> {
 }
 
 export async function oneRun(guest: SoakGuest, image: Image, random: Random): Promise<RunResult> {
-  const kill: Kill = random.pick(["none", "none", "none", "dispose", "deadline"]);
+  const kill: Kill = random.pick(["none", "none", "none", "dispose", "deadline", "abort"]);
   const options: BootOptions = {
     ...guest.options,
     boot: random.pick(["staged", "direct"]),
@@ -55,6 +68,7 @@ export async function oneRun(guest: SoakGuest, image: Image, random: Random): Pr
   const isShort = (options.timeoutMs ?? SHORT_MS) < SHORT_MS;
   const allowed: (string | bigint)[] = [...guest.expected];
   if (kill === "dispose") allowed.push("BARECELL_DISPOSED");
+  if (kill === "abort") allowed.push("BARECELL_CANCELLED");
   if (isShort) allowed.push("BARECELL_TIMEOUT");
   const complain = (what: string): RunResult => ({
     end: "failure",
@@ -62,7 +76,7 @@ export async function oneRun(guest: SoakGuest, image: Image, random: Random): Pr
   });
 
   let vm: MicroVM;
-  const isSync = kill !== "dispose" && random.chance(0.3);
+  const isSync = (kill === "none" || kill === "deadline") && random.chance(0.3);
   try {
     vm = isSync ? MicroVM.bootSync(image, options) : await MicroVM.boot(image, options);
   } catch (error) {
@@ -72,11 +86,10 @@ export async function oneRun(guest: SoakGuest, image: Image, random: Random): Pr
       : complain(`the boot failed: ${code}`);
   }
   try {
-    const calling = endOf(async () => (isSync ? vm.callSync("victim") : vm.call("victim")));
-    if (kill === "dispose") {
-      await someTime(random);
-      vm.dispose();
-    }
+    const abort = new AbortController();
+    const last = kill === "abort" ? [{ signal: abort.signal }] : [];
+    const calling = endOf(async () => (isSync ? vm.callSync("victim") : vm.call("victim", ...last)));
+    await killSometime(vm, abort, kill, random);
     const got = await calling;
     if (!isExpected(got, allowed))
       return complain(`it came to ${String(got)}, not ${allowed.map(String).join(" or ")}`);
@@ -96,9 +109,12 @@ async function secondCall(
   isShort: boolean,
 ): Promise<string | undefined> {
   const second = await endOf(() => vm.call("good", 9));
-  const wasKilled = ["BARECELL_TIMEOUT", "BARECELL_DISPOSED", "BARECELL_OUTPUT_LIMIT"].includes(
-    String(first),
-  );
+  const wasKilled = [
+    "BARECELL_TIMEOUT",
+    "BARECELL_CANCELLED",
+    "BARECELL_DISPOSED",
+    "BARECELL_OUTPUT_LIMIT",
+  ].includes(String(first));
   if (second === goodResult(9))
     return wasKilled ? `it could be called again after ${String(first)}` : undefined;
   const mayGoOn = typeof first !== "string" || first.startsWith("BARECELL_TRAP_");

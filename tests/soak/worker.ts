@@ -1,6 +1,7 @@
 /** A worker thread of a soak run: does assignments, and between two of them holds no VM and no image. */
 import { parentPort } from "node:worker_threads";
 import { Image } from "../support/barecell.ts";
+import { hostRun } from "./host-run.ts";
 import { type Assignment, addEnds, type SoakGuest, type Summary } from "./messages.ts";
 import { oneRun } from "./one-run.ts";
 import { Random } from "./random.ts";
@@ -21,7 +22,8 @@ async function work({ seed, runs, vms, guests }: Assignment): Promise<Summary> {
       const runSeed = choices.below(2 ** 32);
       const image = images.get(guest) ?? Image.fromBytes(guest.bytes);
       images.set(guest, image);
-      const { end, failure } = await oneRun(guest, image, new Random(runSeed));
+      const run = guest.callsHost && choices.chance(0.5) ? hostRun : oneRun;
+      const { end, failure } = await run(guest, image, new Random(runSeed));
       addEnds(ends, { [end]: 1 });
       if (failure !== undefined) failures.push(failure);
       done++;
