@@ -133,7 +133,11 @@ if (wanted("unit")) vitest("tests", []);
 if (wanted("spec")) spec();
 if (wanted("native")) {
   check("native tests under AddressSanitizer and UBSan", [process.execPath, "scripts/test-native.mjs"]);
-  vitest("VM tests on the sanitizer build of the addon", ["tests/vm"], sanitizerEnvironment());
+  vitest(
+    "VM tests on the sanitizer build of the addon",
+    ["tests/vm", "tests/hostile/racing"],
+    sanitizerEnvironment(),
+  );
 }
 if (wanted("svm")) {
   const status = run("VM tests on emulated AMD SVM with nested paging", [

@@ -53,9 +53,15 @@ class Soak {
         }
         const now = resources();
         this.#samples.push({ runs: this.#runs, ...now });
-        // Each worker has descriptors of Node's, which the first round shows; and vCPU threads: one for each VM at once, and some for those that are only
-        // just becoming idle.
-        most ??= { ...now, vms: 1, vcpus: 1, threads: now.threads + threads * vms };
+        // Each worker has descriptors of Node's, which the first round shows, and at times an image that is not collected yet; and vCPU threads: one for
+        // each VM at once, and some for those that are only just becoming idle.
+        most ??= {
+          ...now,
+          vms: 1,
+          vcpus: 1,
+          descriptors: now.descriptors + 2 * threads,
+          threads: now.threads + threads * vms,
+        };
         this.#failures.push(...leftComplaints(most, now, `after ${this.#runs} runs`));
         this.#progress();
       }
