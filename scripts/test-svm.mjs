@@ -10,10 +10,6 @@ const FILES = [
   "tests/vm/memories",
   "tests/vm/timeout",
   "tests/hostile/privileged",
-  "tests/hostile/sensitive",
-  "tests/hostile/neighbours",
-  "tests/hostile/page-end",
-  "tests/hostile/address-space",
   "tests/hostile/ports",
 ];
 const REPORT = "/tmp/svm-report.json";

@@ -5,7 +5,7 @@ import type { Random } from "./random.ts";
 
 const SCRIPT = new URL("./worker.js", import.meta.url);
 /** Longer than any round: then something hangs. */
-const HANG_MS = 300_000;
+const HANG_MS = 900_000;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
