@@ -1,10 +1,11 @@
-// What the addon exports: `Image`, `Vm`, `probe`, `wasiSignatures`.
+// What the addon exports: `Image`, `Vm`, `Pipe`, `probe`, `wasiSignatures`.
 #include <napi.h>
 
 #include "abi.h"
 #include "environment.h"
 #include "image_binding.h"
 #include "napi_values.h"
+#include "pipe_binding.h"
 #include "vm_binding.h"
 
 namespace barecell {
@@ -46,6 +47,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   Napi::Function image = ImageBinding::define(env);
   environment->image_constructor = Napi::Persistent(image);
   exports.Set("Image", image);
+  Napi::Function pipe = PipeBinding::define(env);
+  environment->pipe_constructor = Napi::Persistent(pipe);
+  exports.Set("Pipe", pipe);
   exports.Set("Vm", VmBinding::define(env));
   exports.Set("probe", Napi::Function::New<probe>(env, "probe"));
   exports.Set("wasiSignatures", Napi::Function::New<wasi_signatures>(env, "wasiSignatures"));

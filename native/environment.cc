@@ -4,13 +4,13 @@
 
 namespace barecell {
 
-Environment::Environment(Napi::Env env) {
+Environment::Environment(Napi::Env env) : wakers_(std::make_shared<Wakers>(env)) {
   napi_value name = Napi::String::New(env, "barecell");
   if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, on_done, &done_) != napi_ok) {
     throw Napi::Error::New(env, "cannot create a thread-safe function");
   }
   napi_unref_threadsafe_function(env, done_);
-  // Hooks run last in, first out: this one before the thread-safe function's own, so that no vCPU thread calls a function that is gone.
+  // Hooks run last in, first out: this one before those of the thread-safe functions, so that no vCPU thread calls a function that is gone.
   env.AddCleanupHook([](Environment* self) { self->shut_down(); }, this);
 }
 
@@ -22,6 +22,7 @@ void Environment::shut_down() {
   live_->clear();
   jobs_.clear();
   posted_.clear();
+  wakers_->shut_down();
   napi_release_threadsafe_function(done_, napi_tsfn_abort);
 }
 

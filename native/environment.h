@@ -13,6 +13,7 @@
 
 #include "vcpu_threads.h"
 #include "vm.h"
+#include "wakers.h"
 
 namespace barecell {
 
@@ -38,7 +39,11 @@ class Environment {
 
   const std::shared_ptr<LiveVms>& live_vms() noexcept { return live_; }
 
+  // Shared with what is woken, as the live VMs are with theirs.
+  const std::shared_ptr<Wakers>& wakers() noexcept { return wakers_; }
+
   Napi::FunctionReference image_constructor;
+  Napi::FunctionReference pipe_constructor;
 
  private:
   struct Job {
@@ -57,6 +62,7 @@ class Environment {
   // Owned here, because `finish` holds JavaScript references, which only the JavaScript thread may drop; vCPU threads see a bare pointer.
   std::unordered_map<Job*, std::unique_ptr<Job>> jobs_;
   std::shared_ptr<LiveVms> live_ = std::make_shared<LiveVms>();
+  std::shared_ptr<Wakers> wakers_;
   std::unique_ptr<VcpuThreads> threads_ = std::make_unique<VcpuThreads>();
 };
 

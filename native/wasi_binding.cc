@@ -2,7 +2,9 @@
 
 #include <limits>
 
+#include "environment.h"
 #include "napi_values.h"
+#include "pipe_binding.h"
 
 namespace barecell {
 namespace {
@@ -30,6 +32,11 @@ wasi::StreamConfig read_stream(const Napi::Object& config, const char* name) {
     require(bytes.IsTypedArray() && bytes.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "bytes");
     auto array = bytes.As<Napi::Uint8Array>();
     stream.bytes.assign(array.Data(), array.Data() + array.ByteLength());
+  } else if (kind == "pipe") {
+    stream.kind = wasi::StreamConfig::Kind::Pipe;
+    Napi::Object pipe = as_object(object.Get("pipe"), "pipe");
+    require(pipe.InstanceOf(Environment::of(config.Env()).pipe_constructor.Value()), "pipe");
+    stream.pipe = PipeBinding::Unwrap(pipe)->guest_end();
   } else {
     require(kind == "none", "stream kind");
   }
@@ -78,6 +85,10 @@ wasi::Config read_wasi_config(const Napi::Object& config, std::shared_ptr<const 
   result.limits.max_write_bytes = get_u64(config, "maxWriteBytes");
   result.limits.max_directory_depth = get_u32(config, "maxDirectoryDepth");
   result.fixed_clock = get_bool(config, "fixedClock");
+  uint64_t clock_start_ms = get_u64(config, "clockStartMs");
+  require(clock_start_ms <= uint64_t{1} << 43, "clockStartMs");
+  result.clock_start_ns = clock_start_ms * 1'000'000;
+  result.random_seed = get_u64(config, "randomSeed");
   result.fixed_random = get_bool(config, "fixedRandom");
   return result;
 }

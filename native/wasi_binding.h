@@ -7,8 +7,8 @@
 
 namespace barecell {
 
-// { args, env, stdin, stdout, stderr, maxOutputBytes, preopens: [{ guest, host, writable, memoryBytes, bundleRoot }], sockets, fixedClock, fixedRandom,
-// maxOpenFiles, maxWriteBytes, maxDirectoryDepth }
+// { args, env, stdin, stdout, stderr, maxOutputBytes, preopens: [{ guest, host, writable, memoryBytes, bundleRoot }], sockets, fixedClock,
+// clockStartMs, fixedRandom, randomSeed, maxOpenFiles, maxWriteBytes, maxDirectoryDepth }
 // `bundle` of the image, in which bundleRoot is a place; may be null.
 wasi::Config read_wasi_config(const Napi::Object& config, std::shared_ptr<const wasi::Bundle> bundle);
 

@@ -219,6 +219,16 @@ export const errorTable = {
     when: "The guest wrote more captured output than `maxOutputBytes`.",
     cure: "Raise the limit, or let the guest write to a file descriptor instead.",
   },
+  BARECELL_STREAM_FAILED: {
+    kind: "host",
+    when: "A stream or callback that was given for a guest's standard streams failed, was closed, or did not take the output in time; or no pipe could be made for it.",
+    cure: "`cause` holds the stream's own error. The message says how the guest ended; so do `exitCode` and `backtrace`.",
+  },
+  BARECELL_STREAM_NEEDS_ASYNC: {
+    kind: "usage",
+    when: "A synchronous boot or call of a VM one of whose standard streams is a stream or a callback of JavaScript, which could not move while the thread is held up.",
+    cure: 'Use `MicroVM.boot()`, `vm.call()` and `vm.instantiate()`, or bytes, "capture" or a descriptor for the stream.',
+  },
   BARECELL_TRAP_UNREACHABLE: {
     kind: "trap",
     when: "The guest executed `unreachable`, as compilers emit for `abort`, panics and failed assertions.",

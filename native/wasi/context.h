@@ -31,7 +31,8 @@ uint64_t host_clock_ns(int clock) noexcept;
 class Clocks {
  public:
   // `fixed`: a clock of the program's own, the same in every run, which moves by what it does and not by what the host does.
-  explicit Clocks(bool fixed) noexcept;
+  // `fixed_start_ns` is its real time at the start.
+  Clocks(bool fixed, uint64_t fixed_start_ns) noexcept;
 
   // Errno::Inval for a clock that there is not.
   Errno now(uint32_t id, uint64_t* nanoseconds) noexcept;
@@ -50,6 +51,7 @@ class Clocks {
   uint64_t cpu_time() noexcept;
 
   bool fixed_;
+  uint64_t fixed_start_ns_;
   uint64_t fixed_ns_ = 0;
   uint64_t monotonic_start_ = 0;
   pid_t cpu_thread_ = 0;

@@ -107,8 +107,8 @@ Instance::Instance(Config config)
     : context_(new Context{
           StringList(std::move(config.args), "argument"),
           StringList(std::move(config.env), "environment variable"),
-          Clocks(config.fixed_clock),
-          config.fixed_random ? std::optional<FixedRandom>(0) : std::nullopt,
+          Clocks(config.fixed_clock, config.clock_start_ns),
+          config.fixed_random ? std::optional<FixedRandom>(config.random_seed) : std::nullopt,
           OutputBudget{config.max_output_bytes},
           WriteBudget(config.limits.max_write_bytes),
           DescriptorTable(config.limits.max_open_files),
@@ -161,7 +161,10 @@ HostFunction Instance::bind(std::string_view module, std::string_view name) cons
 
 void Instance::set_output_limit(uint64_t max_bytes) noexcept { context_->output.limit = max_bytes; }
 
-void Instance::close() noexcept { context_->descriptors.clear(); }
+void Instance::close() noexcept {
+  context_->descriptors.clear();
+  for (const std::shared_ptr<Stream>& stream : context_->streams) stream->close();
+}
 
 std::vector<uint8_t> Instance::take_stdout() { return context_->streams[1]->take(); }
 std::vector<uint8_t> Instance::take_stderr() { return context_->streams[2]->take(); }

@@ -20,6 +20,9 @@ namespace barecell::wasi {
 struct Context;
 struct Entry;
 
+// 2000-01-01T00:00:00Z
+constexpr uint64_t kFixedClockStart = 946'684'800'000'000'000;
+
 // A directory that the guest finds at descriptor 3 and up: one of the host's, an empty one in memory, or one of the
 // image's bundle.
 struct PreopenConfig {
@@ -43,7 +46,9 @@ struct Config {
   Limits limits;
   // Of the program's own, the same in every run.
   bool fixed_clock = false;
+  uint64_t clock_start_ns = kFixedClockStart;  // since 1970, of a fixed clock
   bool fixed_random = false;
+  uint64_t random_seed = 0;
 };
 
 // The type of a function, for checking a module's imports before it is run: "i" is i32, "j" is i64.

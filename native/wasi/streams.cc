@@ -27,6 +27,15 @@ Stream::Stream(StreamConfig config, unsigned number, OutputBudget& budget) : kin
     fd_ = config.fd;
     inspect_fd();
   }
+  if (kind_ == Kind::Pipe) {
+    pipe_ = std::move(config.pipe);
+    if (!pipe_ || (pipe_->direction() == PipeDirection::Input) != (number == 0)) {
+      throw Failure("BARECELL_ARGUMENT_INVALID", "the pipe for standard stream " + std::to_string(number) + " is closed or of the other direction");
+    }
+    // From here on a descriptor like others.
+    kind_ = Kind::Fd;
+    fd_ = pipe_->fd();
+  }
 }
 
 // Readiness is a hint: another process that shares a pipe or a terminal can take the bytes, or the space, between poll and the
@@ -162,6 +171,13 @@ uint64_t Stream::readable_bytes() noexcept {
 
 bool Stream::at_end() const noexcept {
   return kind_ == StreamConfig::Kind::None || (kind_ == StreamConfig::Kind::Bytes && position_ == bytes_.size());
+}
+
+void Stream::close() noexcept {
+  if (kind_ == StreamConfig::Kind::Fd) kind_ = StreamConfig::Kind::None;
+  fd_ = -1;
+  own_.reset();
+  pipe_.reset();
 }
 
 std::vector<uint8_t> Stream::take() noexcept {

@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "../host_call.h"
 #include "../owners.h"
 #include "descriptor.h"
+#include "guest_pipe.h"
 #include "host_io.h"
 
 namespace barecell::wasi {
@@ -19,10 +21,12 @@ struct StreamConfig {
     Fd,       // a descriptor of the host
     Bytes,    // stdin from memory
     Capture,  // stdout, stderr into memory
+    Pipe,     // to or from the host's own streams
   };
   Kind kind = Kind::None;
   int fd = -1;
   std::vector<uint8_t> bytes;
+  std::shared_ptr<GuestPipe> pipe;  // two streams may have the same one
 };
 
 struct OutputBudget {
@@ -55,6 +59,9 @@ class Stream final : public Descriptor {
   uint64_t readable_bytes() noexcept override;
   bool at_end() const noexcept override;
 
+  // Gives back what it holds of the host's, when the guest will not be called again. What was captured stays.
+  void close() noexcept;
+
   std::vector<uint8_t> take() noexcept;
   uint64_t total_bytes() const noexcept { return total_bytes_; }
 
@@ -71,6 +78,8 @@ class Stream final : public Descriptor {
   int transfer_flags() const noexcept;
   bool try_again(ssize_t result) noexcept;
   int transfer_fd() const noexcept { return own_ ? own_.get() : fd_; }
+  // The description behind it is nobody else's, and non-blocking.
+  bool is_own() const noexcept { return own_ || pipe_; }
 
   StreamConfig::Kind kind_;
   unsigned number_;
@@ -78,6 +87,7 @@ class Stream final : public Descriptor {
   int fd_ = -1;
   FdType type_ = FdType::Other;
   UniqueFd own_;        // see inspect_fd()
+  std::shared_ptr<GuestPipe> pipe_;
   bool nowait_ = true;  // RWF_NOWAIT is worth a try
   std::vector<uint8_t> bytes_;
   size_t position_ = 0;  // in bytes_, for stdin

@@ -9,7 +9,7 @@
 
 namespace barecell::wasi {
 
-int Stream::transfer_flags() const noexcept { return type_ == FdType::Other && !own_ && nowait_ ? RWF_NOWAIT : 0; }
+int Stream::transfer_flags() const noexcept { return type_ == FdType::Other && !is_own() && nowait_ ? RWF_NOWAIT : 0; }
 
 ssize_t Stream::receive(std::span<iovec> pieces) noexcept {
   if (type_ == FdType::Socket) return receive_pieces(transfer_fd(), pieces, 0, nullptr);
@@ -40,6 +40,7 @@ Transfer Stream::read_fd(GuestBuffers& buffers, HostCall& call) noexcept {
     iovec pieces[kPieceBuffers];
     size_t count = buffers.next(call.memory, kPieceBytes, pieces);
     ssize_t bytes = receive({pieces, count});
+    if (bytes > 0 && pipe_) pipe_->moved();
     if (bytes >= 0) return {HostCallAction::Continue, Errno::Success, static_cast<uint64_t>(bytes)};
     if (!try_again(bytes)) return {HostCallAction::Continue, errno_of_host(static_cast<int>(-bytes))};
   }
@@ -59,13 +60,14 @@ Transfer Stream::write_fd(GuestBuffers& buffers, HostCall& call) noexcept {
       result.error = Errno::Again;
       break;
     }
-    bool may_block = type_ == FdType::Other && !own_ && !nowait_;
+    bool may_block = type_ == FdType::Other && !is_own() && !nowait_;
     iovec pieces[kPieceBuffers];
     size_t count = buffers.next(call.memory, may_block ? kBlockingPieceBytes : kPieceBytes, pieces);
     ssize_t bytes = send({pieces, count});
     if (bytes > 0) {
       result.bytes += static_cast<uint64_t>(bytes);
       buffers.advance(static_cast<uint64_t>(bytes));
+      if (pipe_) pipe_->moved();
     } else if (!try_again(bytes)) {
       // Nothing written without an error should not be; better an error than a loop.
       result.error = bytes == 0 ? Errno::Io : errno_of_host(static_cast<int>(-bytes));

@@ -77,7 +77,20 @@ export type NativeStream =
   | { readonly kind: "none" }
   | { readonly kind: "fd"; readonly fd: number }
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
-  | { readonly kind: "capture" };
+  | { readonly kind: "capture" }
+  | { readonly kind: "pipe"; readonly pipe: NativePipe };
+
+/** Between a stream of JavaScript and a guest, which has the other end. */
+export interface NativePipe {
+  /** Called when the guest moved bytes, after `read` or `write` found nothing to move. Must not throw. */
+  onMoved?: () => void;
+  /** All that lies in it; null if there is nothing, or it is closed. */
+  read(): Uint8Array<ArrayBuffer> | null;
+  /** @returns how many of the bytes from `offset` on it took; 0 if it is full or closed */
+  write(bytes: Uint8Array, offset: number): number;
+  /** The end of input for the guest, or an error when it writes on. Idempotent. */
+  close(): void;
+}
 
 export interface NativeImport {
   readonly grant: "host" | "wasi" | "zero" | "closed";
@@ -116,7 +129,10 @@ export interface NativeWasiOptions {
   readonly preopens: readonly NativePreopen[];
   readonly sockets: readonly number[];
   readonly fixedClock: boolean;
+  /** Milliseconds since 1970, of a fixed clock. */
+  readonly clockStartMs: number;
   readonly fixedRandom: boolean;
+  readonly randomSeed: number;
   readonly maxOpenFiles: number;
   readonly maxWriteBytes: number;
   readonly maxDirectoryDepth: number;
@@ -218,6 +234,7 @@ export interface NativeProbe {
 export interface Addon {
   readonly abiVersion: number;
   readonly Image: new (plan: NativeImagePlan) => NativeImage;
+  readonly Pipe: new (direction: "input" | "output") => NativePipe;
   readonly Vm: new (image: NativeImage, options: NativeVmOptions) => NativeVm;
   probe(): NativeProbe;
   wasiSignatures(): readonly { readonly name: string; readonly params: string; readonly results: string }[];

@@ -8,6 +8,7 @@ import type { Limits } from "./limits.ts";
 import { invalid } from "./option-checks.ts";
 import type { CheckedBootOptions } from "./options.ts";
 import { outcomeError } from "./outcome-error.ts";
+import type { StandardStreams } from "./streams/standard-streams.ts";
 
 export type VmState = "ready" | "running" | "poisoned" | "disposed";
 
@@ -25,6 +26,8 @@ export interface EntryRun {
   readonly signal?: AbortSignal | undefined;
   /** Whether it instantiates a module. */
   readonly instantiates?: true;
+  /** Runs no code of the modules'. */
+  readonly touchesNoStream?: true;
 }
 
 /** What runs an entry: the VM itself, or a host function that calls back into the guest. */
@@ -38,6 +41,7 @@ export class Execution implements Runner {
   readonly native: NativeVm;
   readonly options: CheckedBootOptions;
   readonly #hostCalls: HostCalls;
+  readonly #streams: StandardStreams;
   #state: VmState = "ready";
   readonly #life = 1;
   #running: Promise<unknown> | undefined;
@@ -46,11 +50,18 @@ export class Execution implements Runner {
   #broken: BarecellError | undefined;
   #released: Promise<void> | undefined;
 
-  constructor(image: Image, native: NativeVm, options: CheckedBootOptions, hostCalls: HostCalls) {
+  constructor(
+    image: Image,
+    native: NativeVm,
+    options: CheckedBootOptions,
+    hostCalls: HostCalls,
+    streams: StandardStreams,
+  ) {
     this.image = image;
     this.native = native;
     this.options = options;
     this.#hostCalls = hostCalls;
+    this.#streams = streams;
   }
 
   get state(): VmState {
@@ -104,7 +115,7 @@ export class Execution implements Runner {
     this.#prepare(run);
     let running: Promise<true | NativeOutcome>;
     try {
-      running = start();
+      running = this.#streams.during(start, run.limits.get("timeoutMs"));
     } catch (error) {
       // No thread could be started: the VM is as it was.
       throw fromNative(error);
@@ -115,15 +126,18 @@ export class Execution implements Runner {
       this.#finished(run, await running);
     } catch (error) {
       if (this.#isRunning()) this.#state = "poisoned";
-      throw fromNative(error);
+      throw this.#streams.errorOf(run.what, fromNative(error));
     } finally {
       this.#running = undefined;
       stopListening();
     }
+    const failure = this.#streams.errorOf(run.what);
+    if (failure !== undefined) throw failure;
   }
 
   #performSync(run: EntryRun, perform: () => true | NativeOutcome): void {
     this.#prepare(run);
+    if (!run.touchesNoStream) this.requireSynchronous(run.what);
     const stopListening = this.#begin(run);
     this.#runsSync = true;
     try {
@@ -155,6 +169,7 @@ export class Execution implements Runner {
     const onAbort = (): void => {
       this.#aborted = signal;
       this.native.cancelRun();
+      this.#streams.abandon();
     };
     signal?.addEventListener("abort", onAbort, { once: true });
     return () => {
@@ -190,6 +205,7 @@ export class Execution implements Runner {
   /** As `runInner`, on the calling thread. */
   runInnerSync(frame: Frame, run: EntryRun): void {
     this.#hostCalls.requireInnermost(frame);
+    if (!run.touchesNoStream) this.requireSynchronous(run.what);
     const timeoutMs = this.#innerTimeout(run);
     const { entry, slots, argumentCount, resultCount } = run;
     frame.inner = "sync";
@@ -246,6 +262,15 @@ export class Execution implements Runner {
     throw new BarecellError(code, message);
   }
 
+  /** @throws BARECELL_STREAM_NEEDS_ASYNC */
+  requireSynchronous(what: string): void {
+    if (!this.#streams.needEventLoop) return;
+    throw new BarecellError(
+      "BARECELL_STREAM_NEEDS_ASYNC",
+      `${what}: a standard stream of the VM is a stream or a callback of JavaScript, which cannot move while a synchronous call runs; use the asynchronous one`,
+    );
+  }
+
   /** For what can be asked of a poisoned VM too. @throws BARECELL_BUSY, BARECELL_DISPOSED */
   requireIdle(): void {
     if (this.#state === "disposed" || this.#state === "running") this.requireReady();
@@ -289,6 +314,7 @@ export class Execution implements Runner {
   dispose(): void {
     if (this.#state === "disposed") return;
     this.#state = "disposed";
+    this.#streams.dispose();
     if (this.#runsSync) {
       // In a host function: the run ends when that returns, and frees all then.
       this.native.cancel();

@@ -13,6 +13,7 @@ import { ModuleInstance } from "./module-instance.ts";
 import { nativeImage } from "./native-image.ts";
 import { type BootOptions, checkBootOptions } from "./options.ts";
 import { References } from "./references.ts";
+import { StandardStreams } from "./streams/standard-streams.ts";
 import { describeTimeline, type Timeline } from "./timeline.ts";
 import type { CallResult, WasmValue } from "./values.ts";
 
@@ -51,7 +52,8 @@ export class MicroVM {
   /**
    * Creates a VM and starts the image in it, on a thread of its own.
    * @throws BARECELL_ARGUMENT_INVALID, BARECELL_IMPORT_DENIED, BARECELL_MEMORY_LIMIT, BARECELL_IMAGE_CPU, BARECELL_KVM_*, and what the modules'
-   *   own start may raise: a trap, BARECELL_LINK_FAILED, BARECELL_TIMEOUT, BARECELL_GUEST_EXIT
+   *   own start may raise: a trap, BARECELL_LINK_FAILED, BARECELL_TIMEOUT, BARECELL_GUEST_EXIT,
+   *   BARECELL_STREAM_FAILED
    */
   static async boot(image: Image, options: BootOptions = {}): Promise<MicroVM> {
     const vm = new MicroVM(image, options);
@@ -65,7 +67,7 @@ export class MicroVM {
     }
   }
 
-  /** As `boot`, on the calling thread: the lowest latency, and the event loop waits. */
+  /** As `boot`, on the calling thread: the lowest latency, and the event loop waits. @throws BARECELL_STREAM_NEEDS_ASYNC besides */
   static bootSync(image: Image, options: BootOptions = {}): MicroVM {
     const vm = new MicroVM(image, options);
     try {
@@ -160,13 +162,13 @@ export class MicroVM {
    *   After them an object of CallOptions may follow: `vm.call("f", 1, { signal, timeoutMs: 50 })`.
    * @throws BARECELL_EXPORT_NOT_FOUND, BARECELL_ARGUMENT_INVALID, BARECELL_BUSY, BARECELL_POISONED, BARECELL_DISPOSED, BARECELL_TRAP_*,
    *   BARECELL_TIMEOUT, BARECELL_CANCELLED, BARECELL_HOST_CALL_LIMIT, BARECELL_HOST_FUNCTION_FAILED, BARECELL_HOST_FUNCTION_ASYNC,
-   *   BARECELL_GUEST_EXIT, BARECELL_OUTPUT_LIMIT
+   *   BARECELL_GUEST_EXIT, BARECELL_OUTPUT_LIMIT, BARECELL_STREAM_FAILED
    */
   async call(name: string, ...args: unknown[]): Promise<CallResult> {
     return this.#main.call(name, ...args);
   }
 
-  /** As `call`, on the calling thread: the lowest latency, and the event loop waits. */
+  /** As `call`, on the calling thread: the lowest latency, and the event loop waits. @throws BARECELL_STREAM_NEEDS_ASYNC besides */
   callSync(name: string, ...args: unknown[]): CallResult {
     return this.#main.callSync(name, ...args);
   }
@@ -266,8 +268,8 @@ function createExecution(
   guest: GuestSide,
 ): Execution {
   const checked = checkBootOptions(image, options);
-  const wasi = checked.hasWasi ? addon().wasiSignatures() : undefined;
-  const bound = bindImports(image, checked.imports, wasi, checked.unknownImports);
+  const signatures = checked.hasWasi ? addon().wasiSignatures() : undefined;
+  const bound = bindImports(image, checked.imports, signatures, checked.unknownImports);
   const memories = image.modules.map(({ memory }) => memory);
   const hostCalls = new HostCalls({
     imports: image.imports,
@@ -277,18 +279,24 @@ function createExecution(
     maxDepth: checked.maxCallDepth,
     guest,
   });
+  const { stdin, stdout, stderr, ...wasi } = checked.wasi;
+  const streams = new StandardStreams(
+    { stdin, stdout, stderr },
+    (direction) => new (addon().Pipe)(direction),
+  );
   try {
     const native = new (addon().Vm)(nativeImage(image), {
       staged: checked.staged,
       maxLinearBytes: checked.maxLinearBytes,
       answersInGuest: checked.answersInGuest,
       imports: bound,
-      wasi: checked.wasi,
+      wasi: { ...wasi, ...streams.native },
       hostCalls: hostCalls.isNeeded ? hostCalls : undefined,
     });
     hostCalls.attach(native);
-    return new Execution(image, native, checked, hostCalls);
+    return new Execution(image, native, checked, hostCalls, streams);
   } catch (error) {
+    streams.dispose();
     throw fromNative(error);
   }
 }

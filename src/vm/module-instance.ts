@@ -134,6 +134,7 @@ export class ModuleInstance {
     this.#execution.runSync({
       ...this.#defaults,
       what: `global '${name}'`,
+      touchesNoStream: true,
       entry,
       slots,
       argumentCount: 0,
@@ -153,6 +154,7 @@ export class ModuleInstance {
     this.#execution.runSync({
       ...this.#defaults,
       what: `global '${name}'`,
+      touchesNoStream: true,
       entry: setEntry,
       slots,
       argumentCount: 1,
@@ -169,6 +171,7 @@ export class ModuleInstance {
 
   /** As `instantiate`, on the calling thread. */
   instantiateSync(): void {
+    this.#execution.requireSynchronous(`instantiating '${this.name}'`);
     const run = this.#instantiationRun();
     this.#execution.runSync(run);
     this.#instantiation = "done";

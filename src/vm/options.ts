@@ -4,11 +4,10 @@ import { BarecellError } from "../errors.ts";
 import { type CheckedHostImports, checkHostImports } from "../host/host-function.ts";
 import type { UnknownImports } from "../host/imports.ts";
 import type { Image } from "../image/image.ts";
-import type { NativeVmOptions } from "./addon.ts";
 import type { HostImports } from "./host-context.ts";
 import { Limits, type RunLimits } from "./limits.ts";
 import { invalid, oneOf, trueOrFalse, wholeNumber } from "./option-checks.ts";
-import { checkWasiOptions, type WasiOptions } from "./wasi-options.ts";
+import { type CheckedWasiOptions, checkWasiOptions, type WasiOptions } from "./wasi-options.ts";
 
 export interface BootOptions extends RunLimits {
   /** "staged" walks from real mode up; "direct" starts in ring 3 with registers set by the host. Default "staged". */
@@ -39,7 +38,7 @@ export interface CheckedBootOptions {
   readonly signal: AbortSignal | undefined;
   readonly unknownImports: UnknownImports;
   readonly hasWasi: boolean;
-  readonly wasi: NativeVmOptions["wasi"];
+  readonly wasi: CheckedWasiOptions;
   readonly keepAfterTrap: boolean;
 }
 

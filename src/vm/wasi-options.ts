@@ -3,11 +3,13 @@ import { resolve } from "node:path";
 import type { ImageBundle } from "../image/bundle.ts";
 import type { NativePreopen, NativeStream, NativeWasiOptions } from "./addon.ts";
 import { invalid, oneOf, wholeNumber } from "./option-checks.ts";
+import { type InputStream, isInputStream, isOutputStream, type OutputStream } from "./streams/kinds.ts";
+import type { CheckedInput, CheckedOutput, CheckedStreams } from "./streams/standard-streams.ts";
 
-/** Where a guest's standard input comes from. */
-export type InputSource = "ignore" | "inherit" | string | Uint8Array | { readonly fd: number };
-/** Where a guest's output goes. `capture` keeps it for `vm.stdout()`. */
-export type OutputTarget = "ignore" | "inherit" | "capture" | { readonly fd: number };
+/** Where a guest's standard input comes from. A stream is read while calls run, and is not closed. */
+export type InputSource = "ignore" | "inherit" | string | Uint8Array | { readonly fd: number } | InputStream;
+/** Where a guest's output goes. `capture` keeps it for `vm.stdout()`. A stream is written to while calls run, and is not ended. */
+export type OutputTarget = "ignore" | "inherit" | "capture" | { readonly fd: number } | OutputStream;
 
 /**
  * A directory for a guest: the path of one of the host's, which it may then only read; one that it may write too; or an empty one
@@ -38,10 +40,13 @@ export interface WasiOptions {
   readonly bundles?: boolean;
   /** Descriptors of sockets, listening (made non-blocking) or connected; the guest finds them after the directories. Default: none. */
   readonly sockets?: readonly number[];
-  /** "fixed": begins at 2000-01-01T00:00:00Z in every run, and moves by what the guest does. Waiting takes no time. Default "host". */
-  readonly clock?: "host" | "fixed";
-  /** "fixed": the same bytes in every run, which are no secret. Default "host". */
-  readonly random?: "host" | "fixed";
+  /**
+   * "fixed": begins at 2000-01-01T00:00:00Z in every run, or at `startMs` (milliseconds since 1970), and moves by what the guest does. Waiting takes no
+   * time. Default "host".
+   */
+  readonly clock?: "host" | "fixed" | { readonly startMs: number };
+  /** "fixed": the same bytes in every run, which are no secret; others for each seed, a whole number of up to 53 bits. Default "host". */
+  readonly random?: "host" | "fixed" | { readonly seed: number };
   /** The same as `clock: "fixed"` and `random: "fixed"`. Default false. */
   readonly deterministic?: boolean;
   readonly limits?: WasiLimits;
@@ -57,6 +62,9 @@ export interface WasiLimits {
   readonly directoryDepth?: number;
 }
 
+/** What the addon gets, but for streams that are still to be connected. */
+export type CheckedWasiOptions = Omit<NativeWasiOptions, keyof CheckedStreams> & CheckedStreams;
+
 /**
  * @param packed directories of the image
  * @throws BARECELL_ARGUMENT_INVALID
@@ -65,7 +73,7 @@ export function checkWasiOptions(
   wasi: WasiOptions,
   packed: readonly ImageBundle[],
   maxOutputBytes: number,
-): NativeWasiOptions {
+): CheckedWasiOptions {
   const { limits = {}, deterministic = false, sockets = [], bundles = true } = wasi;
   if (typeof limits !== "object" || limits === null) throw invalid("wasi.limits must be an object");
   if (typeof deterministic !== "boolean") throw invalid("wasi.deterministic must be true or false");
@@ -82,12 +90,42 @@ export function checkWasiOptions(
     maxOutputBytes,
     preopens: bundles ? [...granted, ...bundlePreopens(packed, granted)] : granted,
     sockets: sockets.map((fd) => wholeNumber("wasi.sockets", fd, 0, 2 ** 31 - 1)),
-    fixedClock: oneOf("wasi.clock", wasi.clock ?? source, ["host", "fixed"]) === "fixed",
-    fixedRandom: oneOf("wasi.random", wasi.random ?? source, ["host", "fixed"]) === "fixed",
+    ...clock(wasi.clock ?? source),
+    ...random(wasi.random ?? source),
     maxOpenFiles: wholeNumber("wasi.limits.openFiles", limits.openFiles ?? 256, 3, 2 ** 16),
     maxWriteBytes: wholeNumber("wasi.limits.writeBytes", limits.writeBytes ?? 2 ** 30, 0, 2 ** 50),
     maxDirectoryDepth: wholeNumber("wasi.limits.directoryDepth", limits.directoryDepth ?? 128, 0, 1024),
   };
+}
+
+/** 2000-01-01T00:00:00Z */
+const CLOCK_START_MS = 946_684_800_000;
+/** In the year 2248; nanoseconds of WASI's clocks end in 2554. */
+const MAX_CLOCK_START_MS = 2 ** 43;
+
+function clock(
+  value: NonNullable<WasiOptions["clock"]>,
+): Pick<NativeWasiOptions, "fixedClock" | "clockStartMs"> {
+  if (typeof value === "object" && value !== null)
+    return {
+      fixedClock: true,
+      clockStartMs: wholeNumber("wasi.clock.startMs", value.startMs, 0, MAX_CLOCK_START_MS),
+    };
+  return {
+    fixedClock: oneOf("wasi.clock", value, ["host", "fixed"]) === "fixed",
+    clockStartMs: CLOCK_START_MS,
+  };
+}
+
+function random(
+  value: NonNullable<WasiOptions["random"]>,
+): Pick<NativeWasiOptions, "fixedRandom" | "randomSeed"> {
+  if (typeof value === "object" && value !== null)
+    return {
+      fixedRandom: true,
+      randomSeed: wholeNumber("wasi.random.seed", value.seed, 0, Number.MAX_SAFE_INTEGER),
+    };
+  return { fixedRandom: oneOf("wasi.random", value, ["host", "fixed"]) === "fixed", randomSeed: 0 };
 }
 
 function preopens(grants: Readonly<Record<string, DirectoryGrant>>): readonly NativePreopen[] {
@@ -157,17 +195,20 @@ function descriptor(name: string, value: unknown): NativeStream {
   throw invalid(`${name} has an unknown kind of stream`);
 }
 
-function inputStream(source: InputSource): NativeStream {
+function inputStream(source: InputSource): CheckedInput {
   if (source === "ignore") return { kind: "none" };
   if (source === "inherit") return { kind: "fd", fd: 0 };
   if (typeof source === "string") return { kind: "bytes", bytes: new TextEncoder().encode(source) };
   if (source instanceof Uint8Array) return { kind: "bytes", bytes: source };
+  // Before descriptors: streams over files and sockets have one too, and bytes of it in their buffers.
+  if (isInputStream(source)) return { kind: "stream", stream: source };
   return descriptor("wasi.stdin", source);
 }
 
-function outputStream(name: string, target: OutputTarget, inherited: number): NativeStream {
+function outputStream(name: string, target: OutputTarget, inherited: number): CheckedOutput {
   if (target === "ignore") return { kind: "none" };
   if (target === "inherit") return { kind: "fd", fd: inherited };
   if (target === "capture") return { kind: "capture" };
+  if (isOutputStream(target)) return { kind: "stream", stream: target };
   return descriptor(name, target);
 }
