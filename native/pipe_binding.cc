@@ -17,11 +17,14 @@ Napi::Function PipeBinding::define(Napi::Env env) {
                      {
                          InstanceMethod<&PipeBinding::read>("read"),
                          InstanceMethod<&PipeBinding::write>("write"),
+                         InstanceMethod<&PipeBinding::end>("end"),
+                         InstanceMethod<&PipeBinding::end_was_read>("endWasRead"),
                          InstanceMethod<&PipeBinding::close>("close"),
                      });
 }
 
-// new Pipe("input" | "output"). Its property `onMoved` is called when the guest has moved bytes after read() or write() found nothing to move.
+// new Pipe("input" | "output"). Its property `onMoved` is called when the guest first wants to read, and when it has moved bytes after
+// read() or write() found nothing to move.
 PipeBinding::PipeBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&]() {
     require(info[0].IsString(), "direction");
@@ -45,7 +48,6 @@ PipeBinding::PipeBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
 
 PipeBinding::~PipeBinding() { release(); }
 
-// The guest's end goes when its stream lets go of it, too.
 void PipeBinding::release() noexcept {
   if (wakers_) wakers_->remove(number_);
   host_.reset();
@@ -99,7 +101,16 @@ Napi::Value PipeBinding::write(const Napi::CallbackInfo& info) {
   });
 }
 
-// The guest sees the end of its input, or an error when it writes on. Idempotent.
+// Nothing more is moved: the guest comes to the end of its input, or gets an error when it writes on. Idempotent.
+Napi::Value PipeBinding::end(const Napi::CallbackInfo& info) {
+  host_.reset();
+  return info.Env().Undefined();
+}
+
+// Of an input that was ended: whether the guest has come to the end.
+Napi::Value PipeBinding::end_was_read(const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), guest_ && guest_->end_told()); }
+
+// Lets go of both ends; the guest's goes when its stream does, too. Idempotent.
 Napi::Value PipeBinding::close(const Napi::CallbackInfo& info) {
   release();
   return info.Env().Undefined();

@@ -24,6 +24,8 @@ class PipeBinding : public Napi::ObjectWrap<PipeBinding>, public Wakeable {
  private:
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info);
+  Napi::Value end(const Napi::CallbackInfo& info);
+  Napi::Value end_was_read(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   void release() noexcept;

@@ -63,6 +63,8 @@ class Descriptor {
   virtual Errno set_times(const Times&) noexcept { return Errno::Notsup; }
   virtual Errno sync(bool) noexcept { return Errno::Success; }  // true: only the data
 
+  // Before a read, and before poll_oneoff waits for one.
+  virtual void will_read() noexcept {}
   // For poll_oneoff. The host's descriptor to wait on; -1 if it is always ready.
   virtual int wait_fd() const noexcept { return -1; }
   virtual uint64_t readable_bytes() noexcept { return 0; }

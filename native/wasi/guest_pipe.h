@@ -26,14 +26,23 @@ class GuestPipe {
   // just before; the pipe's own lock makes one of the two see the other.
   void want_wake() noexcept { wanted_.store(true); }
 
-  // On the vCPU's thread, after bytes were moved.
+  // On the vCPU's thread. The guest is about to read, or to wait until it can: only now the host has to begin.
+  void asked() noexcept {
+    if (!asked_.exchange(true)) wake_();
+  }
+  // After bytes were moved.
   void moved() noexcept;
+  // The guest was told that its input is at its end.
+  void told_end() noexcept { end_told_.store(true); }
+  bool end_told() const noexcept { return end_told_.load(); }
 
  private:
   UniqueFd fd_;
   PipeDirection direction_;
   std::function<void()> wake_;
   std::atomic<bool> wanted_ = false;
+  std::atomic<bool> asked_ = false;
+  std::atomic<bool> end_told_ = false;
 };
 
 }  // namespace barecell::wasi

@@ -171,8 +171,10 @@ HostCallAction poll_oneoff(Context& context, HostCall& call, Dialect dialect) {
     Errno error = decode(call.memory, in_at + i * stride, dialect, context, &subscription);
     if (error != Errno::Success) return answer(call, error);
     if (subscription.type == kEventtypeClock || subscription.error != Errno::Success) continue;
-    int fd = context.descriptors.find(subscription.fd)->object->wait_fd();
-    if (fd >= 0) waits.add(fd, subscription.type == kEventtypeFdRead ? POLLIN : POLLOUT);
+    Descriptor& object = *context.descriptors.find(subscription.fd)->object;
+    bool reading = subscription.type == kEventtypeFdRead;
+    if (reading) object.will_read();
+    if (int fd = object.wait_fd(); fd >= 0) waits.add(fd, reading ? POLLIN : POLLOUT);
   }
 
   for (;;) {

@@ -55,6 +55,9 @@ class Stream final : public Descriptor {
   // ESPIPE is what programs ask for to fall back to plain reading (wasi-libc makes it of ENOTCAPABLE; Zig's library does not).
   Errno unseekable() const noexcept override { return Errno::Spipe; }
 
+  void will_read() noexcept override {
+    if (pipe_ && number_ == 0) pipe_->asked();
+  }
   int wait_fd() const noexcept override { return kind_ == StreamConfig::Kind::Fd && type_ != FdType::Regular ? fd_ : -1; }
   uint64_t readable_bytes() noexcept override;
   bool at_end() const noexcept override;

@@ -33,6 +33,7 @@ bool Stream::try_again(ssize_t result) noexcept {
 
 // One successful system call, like read(2): what is there, not all that was asked for.
 Transfer Stream::read_fd(GuestBuffers& buffers, HostCall& call) noexcept {
+  will_read();
   for (;;) {
     Gate gate = wait_ready(call, wait_fd(), POLLIN, nonblocking());
     if (gate == Gate::Stop) return {HostCallAction::Interrupted};
@@ -41,6 +42,7 @@ Transfer Stream::read_fd(GuestBuffers& buffers, HostCall& call) noexcept {
     size_t count = buffers.next(call.memory, kPieceBytes, pieces);
     ssize_t bytes = receive({pieces, count});
     if (bytes > 0 && pipe_) pipe_->moved();
+    if (bytes == 0 && pipe_) pipe_->told_end();
     if (bytes >= 0) return {HostCallAction::Continue, Errno::Success, static_cast<uint64_t>(bytes)};
     if (!try_again(bytes)) return {HostCallAction::Continue, errno_of_host(static_cast<int>(-bytes))};
   }

@@ -82,13 +82,17 @@ export type NativeStream =
 
 /** Between a stream of JavaScript and a guest, which has the other end. */
 export interface NativePipe {
-  /** Called when the guest moved bytes, after `read` or `write` found nothing to move. Must not throw. */
+  /** Called when the guest first wants to read, and when it moved bytes after `read` or `write` found nothing to move. Must not throw. */
   onMoved?: () => void;
   /** All that lies in it; null if there is nothing, or it is closed. */
   read(): Uint8Array<ArrayBuffer> | null;
   /** @returns how many of the bytes from `offset` on it took; 0 if it is full or closed */
   write(bytes: Uint8Array, offset: number): number;
-  /** The end of input for the guest, or an error when it writes on. Idempotent. */
+  /** The guest comes to the end of its input, or gets an error when it writes on. Idempotent. */
+  end(): void;
+  /** Of input that was ended: whether the guest has come to the end. */
+  endWasRead(): boolean;
+  /** As `end`, and frees what it holds. Idempotent. */
   close(): void;
 }
 

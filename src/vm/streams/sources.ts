@@ -84,6 +84,19 @@ type Waiting = {
   readonly reject: (error: Error) => void;
 };
 
+/** An 'error' event without a listener ends the process. This one knows nothing of the VM, so that the stream does not keep a forgotten VM alive. */
+function rememberError(stream: NodeJS.ReadableStream): { error?: Error; forget: () => void } {
+  const memory: { error?: Error; forget: () => void } = {
+    forget: () => stream.removeListener("error", remember),
+  };
+  const remember = (error: Error): void => {
+    memory.error ??= error;
+  };
+  stream.on("error", remember);
+  return memory;
+}
+
+/** A stream is one VM's only, so its errors are ours until the VM is disposed. */
 class NodeSource implements Source {
   readonly #stream: NodeJS.ReadableStream;
   /** Chunks that came although the stream was paused, as when somebody else resumes it. */
@@ -91,16 +104,17 @@ class NodeSource implements Source {
   #waiting: Waiting | undefined;
   #attached = false;
   #ended = false;
-  #error: Error | undefined;
+  readonly #memory: { error?: Error; forget: () => void };
 
   constructor(stream: NodeJS.ReadableStream) {
     this.#stream = stream;
+    this.#memory = rememberError(stream);
   }
 
   next(): Promise<{ chunk: unknown } | undefined> {
     if (this.#early.length > 0) return Promise.resolve({ chunk: this.#early.shift() });
     this.#lookAtState();
-    if (this.#error !== undefined) return Promise.reject(this.#error);
+    if (this.#memory.error !== undefined) return Promise.reject(this.#memory.error);
     if (this.#ended) return Promise.resolve(undefined);
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
@@ -115,26 +129,30 @@ class NodeSource implements Source {
     this.#stream.removeListener("end", this.#end);
     this.#stream.removeListener("error", this.#failed);
     this.#stream.removeListener("close", this.#closed);
+    // The process's own input goes on reading ahead when it was paused in the middle of a chunk, and would hold up the process's end: it stops for good only if
+    // paused while it flows.
+    if ((this.#stream as { fd?: unknown }).fd === 0) this.#stream.resume();
     this.#stream.pause();
   }
 
   resume(): void {
     if (this.#waiting === undefined) return;
     this.#lookAtState();
-    if (this.#error !== undefined || this.#ended) this.#settle();
+    if (this.#memory.error !== undefined || this.#ended) this.#settle();
     else this.#attach();
   }
 
   release(): void {
     this.pause();
+    this.#memory.forget();
   }
 
   /** What happened while nobody listened. */
   #lookAtState(): void {
     const { readableEnded, destroyed, errored } = this.#stream as ReadableState;
     if (readableEnded === true) this.#ended = true;
-    else if (errored) this.#error ??= errored;
-    else if (destroyed === true) this.#error ??= new Error("the stream was destroyed before its end");
+    else if (errored) this.#memory.error ??= errored;
+    else if (destroyed === true) this.#memory.error ??= new Error("the stream was destroyed before its end");
   }
 
   #attach(): void {
@@ -152,7 +170,7 @@ class NodeSource implements Source {
     const waiting = this.#waiting;
     this.#waiting = undefined;
     if (this.#early.length > 0) waiting?.resolve({ chunk: this.#early.shift() });
-    else if (this.#error !== undefined) waiting?.reject(this.#error);
+    else if (this.#memory.error !== undefined) waiting?.reject(this.#memory.error);
     else waiting?.resolve(undefined);
   }
 
@@ -169,7 +187,7 @@ class NodeSource implements Source {
   };
 
   readonly #failed = (error: Error): void => {
-    this.#error ??= error;
+    this.#memory.error ??= error;
     this.pause();
     this.#settle();
   };

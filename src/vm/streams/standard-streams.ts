@@ -72,7 +72,7 @@ export class StandardStreams {
       source.release();
       throw error;
     }
-    this.#inputs.push(new InputPump(pipe, source, (error) => this.#fail("wasi.stdin", error)));
+    this.#inputs.push(new InputPump(pipe, source));
     return { kind: "pipe", pipe };
   }
 
@@ -132,7 +132,11 @@ export class StandardStreams {
     try {
       return await running;
     } finally {
-      for (const pump of this.#inputs) pump.end();
+      for (const pump of this.#inputs) {
+        pump.end();
+        const failure = pump.takeFailure();
+        if (failure !== undefined) this.#fail("wasi.stdin", failure.error);
+      }
       await this.#emptied(timeoutMs);
       for (const { pump } of this.#outputs) pump.end();
     }
