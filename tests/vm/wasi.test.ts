@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { MicroVM } from "../support/barecell.ts";
+import { MicroVM, type WasiOptions } from "../support/barecell.ts";
 import { soon } from "../support/environment.ts";
 import { failure } from "../support/errors.ts";
 import { imageOf, withVm } from "../support/modules.ts";
@@ -262,6 +262,33 @@ describe("clock and randomness", () => {
       expect(told).toBeGreaterThan(now - 60_000_000_000n);
       expect(told).toBeLessThan(now + 60_000_000_000n);
     }));
+  it("a fixed clock begins where it is told", async () => {
+    const begin = async (clock: WasiOptions["clock"]): Promise<unknown> =>
+      withVm(image, { wasi: { ...(clock === undefined ? {} : { clock }) } }, (vm) => vm.call("now"));
+    const now = async (clock: WasiOptions["clock"]): Promise<number> =>
+      Number((await begin(clock)) as bigint) / 1e6;
+    for (const startMs of [0, 946_684_800_000, 1_700_000_000_123, 2 ** 43]) {
+      const told = (await begin({ startMs })) as bigint;
+      expect(told - BigInt(startMs) * 1_000_000n).toBe(1000n);
+      expect(await begin({ startMs })).toBe(told);
+    }
+    expect(await now("fixed")).toBeCloseTo(Date.UTC(2000, 0, 1), 0);
+    for (const startMs of [-1, 0.5, 2 ** 43 + 1, Number.NaN, "1" as unknown as number])
+      await failure(() => begin({ startMs }), "BARECELL_ARGUMENT_INVALID");
+    await failure(() => begin({} as { startMs: number }), "BARECELL_ARGUMENT_INVALID");
+  });
+  it("fixed random numbers follow their seed", async () => {
+    const draw = async (wasi: WasiOptions): Promise<unknown> =>
+      withVm(image, { wasi }, (vm) => vm.call("random"));
+    const seeds = [0, 1, 2, 2 ** 32, Number.MAX_SAFE_INTEGER];
+    const first = await Promise.all(seeds.map((seed) => draw({ random: { seed } })));
+    expect(new Set(first).size).toBe(seeds.length);
+    expect(await Promise.all(seeds.map((seed) => draw({ random: { seed } })))).toEqual(first);
+    expect(await draw({ deterministic: true })).toBe(first[0]);
+    expect(await draw({ deterministic: true, random: { seed: 1 } })).toBe(first[1]);
+    for (const seed of [-1, 1.5, 2 ** 53, "1" as unknown as number])
+      await failure(() => draw({ random: { seed } }), "BARECELL_ARGUMENT_INVALID");
+  });
   it("random bytes differ between calls and VMs", async () => {
     const seen = new Set<unknown>();
     for (let i = 0; i < 3; i++) {
