@@ -232,6 +232,7 @@ void run_attack_tests();
 void run_memory_tests();
 void run_limit_tests();
 void run_socket_tests();
+void run_guest_pipe_tests();
 void run_hostile_tests();
 void run_bundle_tests();
 

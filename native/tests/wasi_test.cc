@@ -1109,6 +1109,7 @@ int main() {
   run_memory_tests();
   run_limit_tests();
   run_socket_tests();
+  run_guest_pipe_tests();
   run_hostile_tests();
   run_bundle_tests();
   CHECK_EQ(open_fds(), before);

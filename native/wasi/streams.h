@@ -26,7 +26,7 @@ struct StreamConfig {
   Kind kind = Kind::None;
   int fd = -1;
   std::vector<uint8_t> bytes;
-  std::shared_ptr<GuestPipe> pipe;  // two streams may have the same one
+  std::shared_ptr<GuestPipe> pipe = nullptr;  // two streams may have the same one
 };
 
 struct OutputBudget {
