@@ -40,8 +40,8 @@ export { type ExitCounts, MicroVM } from "./vm/micro-vm.ts";
 export { ModuleInstance } from "./vm/module-instance.ts";
 export type { BootOptions } from "./vm/options.ts";
 export { FunctionReference } from "./vm/references.ts";
-export { defineStruct, type StructField, type StructLayout, type StructValues } from "./vm/struct.ts";
 export type { InputChunk, InputStream, OutputCallback, OutputStream } from "./vm/streams/kinds.ts";
+export { defineStruct, type StructField, type StructLayout, type StructValues } from "./vm/struct.ts";
 export type { Timeline, TimelineStep } from "./vm/timeline.ts";
 export type { CallResult, WasmValue } from "./vm/values.ts";
 export type {

@@ -2,7 +2,7 @@
 import { BarecellError } from "../errors.ts";
 import { bindImports } from "../host/imports.ts";
 import { Image } from "../image/image.ts";
-import { addon, fromNative } from "./addon.ts";
+import { addon, fromNative, type NativePipe } from "./addon.ts";
 import { callBytes, callBytesSync, decodeJson, encodeJson } from "./bytes-call.ts";
 import type { CallOptions } from "./call-options.ts";
 import { Execution, type Runner, type VmState } from "./execution.ts";
@@ -280,10 +280,7 @@ function createExecution(
     guest,
   });
   const { stdin, stdout, stderr, ...wasi } = checked.wasi;
-  const streams = new StandardStreams(
-    { stdin, stdout, stderr },
-    (direction) => new (addon().Pipe)(direction),
-  );
+  const streams = new StandardStreams({ stdin, stdout, stderr }, newPipe);
   try {
     const native = new (addon().Vm)(nativeImage(image), {
       staged: checked.staged,
@@ -297,6 +294,14 @@ function createExecution(
     return new Execution(image, native, checked, hostCalls, streams);
   } catch (error) {
     streams.dispose();
+    throw fromNative(error);
+  }
+}
+
+function newPipe(direction: "input" | "output"): NativePipe {
+  try {
+    return new (addon().Pipe)(direction);
+  } catch (error) {
     throw fromNative(error);
   }
 }

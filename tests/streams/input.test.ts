@@ -5,10 +5,17 @@ import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { type InputChunk, type InputSource, MicroVM } from "../support/barecell.ts";
+import {
+  type BarecellError,
+  type HostContext,
+  type HostFunction,
+  type InputChunk,
+  type InputSource,
+  MicroVM,
+} from "../support/barecell.ts";
 import { soon } from "../support/environment.ts";
 import { failure } from "../support/errors.ts";
-import { withVm } from "../support/modules.ts";
+import { imageOf, withVm } from "../support/modules.ts";
 import { DATA, image, ONE_MIB, text } from "./programs.ts";
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -274,10 +281,10 @@ describe("Node streams", () => {
 
   it("a wait for one that says nothing ends by the timeout, and by disposal", async () => {
     const stream = new PassThrough();
-    await withVm(image, { wasi: { stdin: stream }, timeoutMs: 100 }, async (vm) => {
+    await withVm(image, { wasi: { stdin: stream } }, async (vm) => {
       await soon(
         "the read",
-        failure(() => vm.call("read", DATA, 10), "BARECELL_TIMEOUT"),
+        failure(() => vm.call("read", DATA, 10, { timeoutMs: 100 }), "BARECELL_TIMEOUT"),
       );
     });
     const vm = await MicroVM.boot(image, {
@@ -454,6 +461,43 @@ describe("synchronous calls", () => {
     expect(vm.callSync("read", DATA, 5)).toBe(1);
     vm.dispose();
     await failure(() => vm.callSync("idle"), "BARECELL_DISPOSED");
+  });
+});
+
+describe("host functions", () => {
+  it("may call back into a guest that uses streams, but not synchronously", async () => {
+    const caller = await imageOf(
+      "stream-callback",
+      `(module
+        (import "host" "again" (func $again (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 3)
+        (func $write (export "write") (result i32)
+          (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 150000))
+          (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (func (export "outer") (result i32) (drop (call $write)) (call $again)))`,
+    );
+    let bytes = 0;
+    const stdout = async (chunk: Uint8Array): Promise<void> => {
+      await nextTurn();
+      bytes += chunk.length;
+    };
+    const boot = (again: (context: HostContext) => unknown): Promise<MicroVM> =>
+      MicroVM.boot(caller, {
+        wasi: { stdout },
+        imports: { host: { again: again as HostFunction } },
+      });
+    const patient = await boot((context) => context.call("write"));
+    expect(await soon("the call", patient.call("outer"))).toBe(0);
+    expect(bytes).toBe(300_000);
+    patient.dispose();
+    const hasty = await boot((context) => context.callSync("write"));
+    const error = await soon(
+      "the call",
+      failure(() => hasty.call("outer"), "BARECELL_HOST_FUNCTION_FAILED"),
+    );
+    expect((error.cause as BarecellError).code).toBe("BARECELL_STREAM_NEEDS_ASYNC");
+    hasty.dispose();
   });
 });
 

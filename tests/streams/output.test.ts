@@ -68,8 +68,8 @@ describe.each(KINDS)("%s", (_, make) => {
       ["write_and_loop", "BARECELL_TIMEOUT"],
     ] as const) {
       const { chunks, take } = collector(nextTurn);
-      await withVm(image, { wasi: { stdout: make(take) }, timeoutMs: 500 }, async (vm) => {
-        await failure(() => vm.call(name, 10), code);
+      await withVm(image, { wasi: { stdout: make(take) } }, async (vm) => {
+        await failure(() => vm.call(name, 10, { timeoutMs: 500 }), code);
         expect(text(chunks)).toBe("0123456789");
       });
     }
@@ -134,19 +134,40 @@ describe.each(KINDS)("%s", (_, make) => {
 
   it("that never takes anything: a guest that waits for it runs out of time, one that ended is told of", async () => {
     const never = (): OutputTarget => make(() => new Promise(() => {}));
-    await withVm(image, { wasi: { stdout: never() }, timeoutMs: 200 }, async (vm) => {
+    await withVm(image, { wasi: { stdout: never() } }, async (vm) => {
       await soon(
         "the flood",
-        failure(() => vm.call("flood", 1, ONE_MIB, 8), "BARECELL_TIMEOUT"),
+        failure(() => vm.call("flood", 1, ONE_MIB, 8, { timeoutMs: 200 }), "BARECELL_TIMEOUT"),
       );
     });
-    await withVm(image, { wasi: { stdout: never() }, timeoutMs: 200 }, async (vm) => {
+    await withVm(image, { wasi: { stdout: never() } }, async (vm) => {
       const error = await soon(
         "the write",
-        failure(() => vm.call("write", 1, 1024, 4), "BARECELL_STREAM_FAILED"),
+        failure(() => vm.call("write", 1, 1024, 4, { timeoutMs: 500 }), "BARECELL_STREAM_FAILED"),
       );
-      expect(error.message).toContain("did not take the guest's output in time");
+      expect(error.message).toContain("had not taken the guest's output");
     });
+  });
+
+  it("a cancelled call does not wait for it", async () => {
+    for (const [name, code, ...args] of [
+      ["flood", "BARECELL_CANCELLED", 1, ONE_MIB, 8],
+      ["write", "BARECELL_STREAM_FAILED", 1, 1024, 4],
+    ] as const) {
+      const controller = new AbortController();
+      const target = make(() => {
+        setTimeout(() => controller.abort(), 20);
+        return new Promise(() => {});
+      });
+      const options = { signal: controller.signal, timeoutMs: Number.POSITIVE_INFINITY };
+      await withVm(image, { wasi: { stdout: target } }, async (vm) => {
+        const error = await soon(
+          "the call",
+          failure(() => vm.call(name, ...args, options), code),
+        );
+        expect(error.message).toMatch(/cancelled/);
+      });
+    }
   });
 
   it("dispose() ends a call that waits for it, and one whose last output it holds", async () => {
@@ -283,9 +304,12 @@ describe("Node streams", () => {
   it("that fail while the guest computes are told of at the end of the call", async () => {
     const stream = discard();
     const cause = new Error("by itself");
-    await withVm(image, { wasi: { stdout: stream }, timeoutMs: 300 }, async (vm) => {
+    await withVm(image, { wasi: { stdout: stream } }, async (vm) => {
       setTimeout(() => stream.destroy(cause), 20);
-      const error = await failure(() => vm.call("write_and_loop", 4), "BARECELL_STREAM_FAILED");
+      const error = await failure(
+        () => vm.call("write_and_loop", 4, { timeoutMs: 300 }),
+        "BARECELL_STREAM_FAILED",
+      );
       expect(error.cause).toBe(cause);
       expect(error.message).toContain("timeoutMs");
     });

@@ -102,9 +102,7 @@ export class StandardStreams {
    */
   during<T>(start: () => Promise<T>, timeoutMs: number): Promise<T> {
     if (!this.needEventLoop) return start();
-    const running = start();
-    this.#begin();
-    return this.#after(running, timeoutMs);
+    return this.#beside(start(), timeoutMs);
   }
 
   /** The call that runs was cancelled: it does not wait for targets. */
@@ -128,7 +126,10 @@ export class StandardStreams {
     for (const { pump } of this.#outputs) pump.begin();
   }
 
-  async #after<T>(running: Promise<T>, timeoutMs: number): Promise<T> {
+  async #beside<T>(running: Promise<T>, timeoutMs: number): Promise<T> {
+    // The caller has yet to note that a call runs before a stream of the user's can do something about it.
+    await undefined;
+    this.#begin();
     try {
       return await running;
     } finally {
@@ -176,7 +177,12 @@ export class StandardStreams {
     }
     // A target that takes nothing is why a guest runs out of time, and then that is what is said.
     if (late === undefined || ending !== undefined) return ending;
-    return streamFailed(what, `${late} had not taken the guest's output when the time was up or the call was cancelled`, undefined, ending);
+    return streamFailed(
+      what,
+      `${late} had not taken the guest's output when the time was up or the call was cancelled`,
+      undefined,
+      ending,
+    );
   }
 
   /** Lets go of the user's streams. What is still in the pipes is lost. Idempotent. */
