@@ -366,6 +366,15 @@ describe("iterators", () => {
     expect(begun).toBe(false);
   });
 
+  it("that never come to the point do not keep the event loop from turning", async () => {
+    async function* empty(): AsyncGenerator<string> {
+      for (;;) yield "";
+    }
+    await withVm(image, { wasi: { stdin: empty() } }, (vm) =>
+      failure(() => vm.call("read", DATA, 1, { timeoutMs: 100 }), "BARECELL_TIMEOUT"),
+    );
+  });
+
   it.each([
     ["an object", {}],
     ["null", null],
