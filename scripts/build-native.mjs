@@ -1,5 +1,6 @@
 // Builds the addon with cmake-js, after naming what is missing for it. `--sanitize` builds the AddressSanitizer/UBSan variant instead.
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { requireTools } from "./toolchain.mjs";
 
@@ -14,8 +15,10 @@ const run = spawnSync(process.execPath, [cmakeJs, ...args, "--log-level", "warn"
   encoding: "utf8",
 });
 if (run.status !== 0) {
-  // The compiler's own words matter only when it fails.
+  // The compiler's own words matter only when it fails, and cmake-js keeps them to itself: what is not built yet, once more and in the open.
   process.stderr.write(run.stdout ?? "");
+  const folder = sanitize ? "build/sanitize" : "build";
+  if (existsSync(`${folder}/CMakeCache.txt`)) spawnSync("cmake", ["--build", folder], { stdio: "inherit" });
   process.stderr.write("barecell: building the native addon failed; see the messages above\n");
   process.exit(1);
 }
