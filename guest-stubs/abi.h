@@ -131,6 +131,9 @@
 #define BC_ANSWER_CLOCK 1
 #define BC_ANSWER_RANDOM 2
 #define BC_RANDOM_SEED_BYTES 32
+#define BC_MAILBOX_OUTPUT 184
+/* Output that the guest keeps for a while lies in a log right behind the mailbox: records, each a bc_output_record and its bytes. */
+#define BC_OUTPUT_LOG_BYTES 0x4000
 /* Stages of a staged boot, in order; indexes of mailbox.boot_tsc. */
 #define BC_STAGE_REAL_MODE 0
 #define BC_STAGE_PROTECTED_MODE 1
@@ -193,6 +196,23 @@ typedef struct bc_answers {
   uint8_t random_seed[BC_RANDOM_SEED_BYTES];
 } bc_answers;
 
+/*
+ * What the guest may keep of its output, so that several writes cost one VM exit. The host takes the log at every exit, whatever its reason, before it does
+ * anything else. Sets of descriptors are bits, 1 << number.
+ */
+typedef struct bc_output {
+  uint32_t kept;     /* IN  descriptors whose output goes to the log */
+  uint32_t lines;    /* IN  those of them that somebody may be watching: only what comes before a line's end is kept */
+  uint32_t dropped;  /* IN  descriptors whose output goes nowhere */
+  uint32_t room;     /* IN  bytes of the log that may be used, BC_OUTPUT_LOG_BYTES at most */
+  uint32_t used;     /* OUT bytes of the log that hold records; IN 0, when the host has taken them */
+} bc_output;
+
+typedef struct bc_output_record {
+  uint32_t fd;     /* OUT */
+  uint32_t bytes;  /* OUT that follow, without padding */
+} bc_output_record;
+
 typedef struct bc_mailbox {
   uint32_t op;                        /* IN  BC_OP_* */
   uint32_t function;                  /* IN  index into the image's entries (what each is, the manifest says) */
@@ -206,7 +226,8 @@ typedef struct bc_mailbox {
   uint64_t reserved_fuel;
   uint32_t max_table_elements;        /* IN  how far table.grow may go, for each table */
   uint32_t reserved2;
-  uint8_t unused[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_MAX_TABLE_ELEMENTS - 8];
+  bc_output output;
+  uint8_t unused[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_OUTPUT - 20];
   bc_slot slots[];                    /* both: arguments before, results after */
 } bc_mailbox;
 
@@ -225,6 +246,7 @@ BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_memory) == BC_MAILBOX_GROW_MEMOR
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_stamp) == BC_MAILBOX_BOOT_STAMP);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, answers) == BC_MAILBOX_ANSWERS);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, max_table_elements) == BC_MAILBOX_MAX_TABLE_ELEMENTS);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, output) == BC_MAILBOX_OUTPUT);
 #endif /* __ASSEMBLER__ */
 
 #endif

@@ -1,15 +1,14 @@
 /*
- * WASI calls that the guest answers itself, so that they cost no VM exit: clocks from the time stamp counter, random bytes from a generator that the host
+ * WASI calls that the guest answers itself, so that they cost no VM exit (writing is in output.c): clocks from the time stamp counter, random bytes from a generator that the host
  * seeds. Each function returns an errno of WASI, or BC_NO_ANSWER where the host has to be asked: it did not grant the answer, or the arguments are not the
  * plain case. Ports stay what decides who may ask what: without a grant, the way to the import's port is taken, and that one may be closed.
  */
 #include "barecell-guest.h"
 #include "answers.h"
 
-/* WASI preview 1, `clockid` and `errno`. */
+/* WASI preview 1, `clockid`. */
 #define CLOCK_REALTIME 0
 #define CLOCK_MONOTONIC 1
-#define ERRNO_SUCCESS 0
 
 static uint64_t time_stamp(void) {
   uint32_t low, high;
@@ -18,15 +17,11 @@ static uint64_t time_stamp(void) {
   return (uint64_t)high << 32 | low;
 }
 
-static bool in_bounds(const wasm_rt_memory_t* memory, uint64_t at, uint64_t count) {
-  return at <= memory->size && count <= memory->size - at;
-}
-
 uint32_t bc_clock_time_get(const wasm_rt_memory_t* memory, uint32_t clock, uint32_t result_at) {
   static uint64_t last_monotonic;
   const bc_answers* answers = &bc_mailbox_page.answers;
   if (!(answers->granted & BC_ANSWER_CLOCK) || clock > CLOCK_MONOTONIC) return BC_NO_ANSWER;
-  if (!in_bounds(memory, result_at, sizeof(uint64_t))) return BC_NO_ANSWER;
+  if (!bc_in_bounds(memory, result_at, sizeof(uint64_t))) return BC_NO_ANSWER;
   uint64_t passed = (uint64_t)((unsigned __int128)(time_stamp() - answers->tsc) * answers->tsc_scale >> 32);
   uint64_t now;
   if (clock == CLOCK_REALTIME) {
@@ -38,7 +33,7 @@ uint32_t bc_clock_time_get(const wasm_rt_memory_t* memory, uint32_t clock, uint3
     last_monotonic = now;
   }
   __builtin_memcpy(memory->data + result_at, &now, sizeof now);
-  return ERRNO_SUCCESS;
+  return BC_SUCCESS;
 }
 
 /* ChaCha20 (RFC 8439, 2.3), which forgets its key with each block: who reads this memory later does not learn what was given out before. */
@@ -68,7 +63,7 @@ uint32_t bc_random_get(const wasm_rt_memory_t* memory, uint32_t at, uint32_t cou
   static uint32_t key[8];
   static uint32_t seeded_from;
   bc_answers* answers = &bc_mailbox_page.answers;
-  if (!(answers->granted & BC_ANSWER_RANDOM) || !in_bounds(memory, at, count)) return BC_NO_ANSWER;
+  if (!(answers->granted & BC_ANSWER_RANDOM) || !bc_in_bounds(memory, at, count)) return BC_NO_ANSWER;
   if (answers->seed_count != seeded_from) {
     __builtin_memcpy(key, answers->random_seed, sizeof key);
     __builtin_memset(answers->random_seed, 0, sizeof key);
@@ -85,5 +80,5 @@ uint32_t bc_random_get(const wasm_rt_memory_t* memory, uint32_t at, uint32_t cou
     to += some;
     count -= some;
   }
-  return ERRNO_SUCCESS;
+  return BC_SUCCESS;
 }

@@ -83,6 +83,7 @@ void Vm::run_until_over(Outcome& outcome) {
   for (;;) {
     StopReason reason = stop_.before_entry();
     if (reason != StopReason::None) {
+      take_output();
       outcome.kind = reason == StopReason::Cancelled ? OutcomeKind::Cancelled : OutcomeKind::Timeout;
       outcome.code = static_cast<uint32_t>(reason);
       // A vCPU that was never entered has no registers to show.
@@ -91,6 +92,7 @@ void Vm::run_until_over(Outcome& outcome) {
       return;
     }
     answers_.refresh(mailbox()->answers);
+    output_.refresh(mailbox()->output);
     int result = ioctl(vcpu_.get(), KVM_RUN, 0);
     entered_ = true;
     if (result < 0) {
@@ -101,8 +103,28 @@ void Vm::run_until_over(Outcome& outcome) {
       in_ring3_ = false;
       fail_errno("BARECELL_KVM_FAILED", "the VM could not be run (KVM_RUN)");
     }
+    switch (take_output()) {
+      case HostCallAction::OutputLimit:
+        take_registers(outcome);
+        in_ring3_ = false;
+        outcome.kind = OutcomeKind::OutputLimit;
+        return;
+      case HostCallAction::Interrupted:
+        // As if the guest still waited in its write: what it did after that does not count.
+        continue;
+      default:
+        break;
+    }
     if (handle_exit(outcome)) return;
   }
+}
+
+// What the guest kept of its output comes before everything else that is done about an exit.
+HostCallAction Vm::take_output() {
+  if (!output_.has_some(mailbox()->output)) return HostCallAction::Continue;
+  StoppableWait stop(stop_);
+  const ImageLayout& layout = image_->layout();
+  return output_.take(mailbox()->output, memory_.image_memory(layout.mailbox_gpa + layout.mailbox_bytes, BC_OUTPUT_LOG_BYTES), stop);
 }
 
 // True when the run is over.

@@ -11,6 +11,7 @@
 #include "abi.h"
 #include "guest_answers.h"
 #include "guest_memory.h"
+#include "guest_output.h"
 #include "host_call.h"
 #include "image.h"
 #include "kick.h"
@@ -26,6 +27,8 @@ struct VmOptions {
   // One for each import of the image.
   std::vector<ImportBinding> imports;
   AnswerGrants answers;
+  // Null: the guest keeps no output.
+  std::shared_ptr<OutputTaker> output;
 };
 
 // When each step of a boot was done, CLOCK_MONOTONIC nanoseconds; 0: not reached.
@@ -87,6 +90,7 @@ class Vm {
   HostCallAction call_native(size_t index, Outcome& outcome);
   HostCallAction call_script(const ScriptFunction& function);
   void handle_grow();
+  HostCallAction take_output();
   void take_registers(Outcome& outcome) const;
   void take_exception(uint32_t vector, Outcome& outcome);
   bc_mailbox* mailbox() noexcept;
@@ -98,6 +102,7 @@ class Vm {
   Timeline timeline_;
   GuestMemory memory_;
   GuestAnswers answers_;
+  GuestOutput output_;
   // Order matters: the vCPU goes before the VM, and both before the memory they use.
   UniqueFd vm_;
   UniqueFd vcpu_;

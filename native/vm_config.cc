@@ -56,6 +56,7 @@ VmOptions read_vm_options(const Napi::Object& config, const std::shared_ptr<wasi
       // A fixed clock moves when it is asked, and a fixed generator has one seed: those are the host's to answer.
       if (name == "clock_time_get" && !wasi->has_fixed_clock()) options.answers.clock = [wasi]() { return wasi->clocks(); };
       if (name == "random_get" && !wasi->has_fixed_random()) options.answers.random = true;
+      if (name == "fd_write") options.output = wasi->output_taker();
     }
     options.imports.push_back(read_import(entry, wasi, functions, i));
   }

@@ -58,6 +58,7 @@ export const BC_OP_INIT = 0;
 export const BC_OP_CALL = 1;
 export const BC_SLOT_BYTES = 16;
 export const BC_MAILBOX_HEADER_BYTES = 256;
+export const BC_OUTPUT_LOG_BYTES = 0x4000;
 
 export const BC_HEADER_MAGIC = 0x6c6c656365726162n;
 export const BC_HEADER_BYTES = 128;

@@ -21,6 +21,13 @@ Errno GuestBuffers::load(LinearMemory& memory, uint32_t list_at, uint32_t count)
   return left_ == 0 && served < count ? Errno::Inval : Errno::Success;
 }
 
+void GuestBuffers::use(Iovec buffer) noexcept {
+  buffers_[0] = buffer;
+  first_ = 0;
+  count_ = buffer.buf_len > 0 ? 1 : 0;
+  left_ = buffer.buf_len;
+}
+
 size_t GuestBuffers::next(LinearMemory& memory, uint64_t limit, std::span<iovec> to) const noexcept {
   size_t filled = 0;
   for (size_t i = first_; i < count_ && filled < to.size() && limit > 0; i++) {

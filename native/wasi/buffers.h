@@ -25,6 +25,9 @@ class GuestBuffers {
 
   Errno load(LinearMemory& memory, uint32_t list_at, uint32_t count) noexcept;
 
+  // One buffer that the host made itself.
+  void use(Iovec buffer) noexcept;
+
   // What is left of the bytes that are to be transferred.
   uint64_t left() const noexcept { return left_; }
   // The next at most `limit` bytes, as the kernel wants them. Returns how many entries of `to` are filled.

@@ -26,6 +26,10 @@ struct Times {
 // $whence, of either dialect
 enum class Whence { Set, Current, End };
 
+// What a guest may keep of its output before the host gets it (guest_output.h): nothing; what comes before a line's end, because somebody may be watching;
+// everything; or it is thrown away at once.
+enum class Keep { Nothing, Lines, Everything, Discard };
+
 // An open file, directory, stream or socket. Every operation has an answer for the kinds that it makes no sense for, so rights
 // decide what a guest may do, but safety does not rest on them.
 class Descriptor {
@@ -54,6 +58,11 @@ class Descriptor {
   virtual Transfer write(GuestBuffers&, HostCall&) { return failed_with(Errno::Notsup); }
   virtual Transfer read_at(GuestBuffers&, uint64_t, HostCall&) { return failed_with(Errno::Spipe); }
   virtual Transfer write_at(GuestBuffers&, uint64_t, HostCall&) { return failed_with(Errno::Spipe); }
+
+  // Not Nothing: what is written needs no answer, as write_kept() will do.
+  virtual Keep keep() const noexcept { return Keep::Nothing; }
+  // Writes what the guest was told is written. What fails is told by the next write.
+  virtual HostCallAction write_kept(GuestBuffers&, HostCall&) { return HostCallAction::Continue; }
 
   virtual Errno seek(int64_t, Whence, uint64_t*) noexcept { return Errno::Spipe; }
   // What a guest is told that may not move in it.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../guest_answers.h"
+#include "../guest_output.h"
 #include "../host_call.h"
 #include "bundle.h"
 #include "limits.h"
@@ -77,6 +78,8 @@ class Instance {
   ClockReading clocks() const;
   bool has_fixed_clock() const noexcept;
   bool has_fixed_random() const noexcept;
+  // Takes the output that a guest keeps for a while, in the same way as fd_write does.
+  std::shared_ptr<OutputTaker> output_taker() const;
   // Gives back all that the program has open, when it will not be called again; what was captured stays. This object may live on
   // for long after its VM, until it is collected.
   void close() noexcept;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -52,6 +53,7 @@ void Stream::inspect_fd() {
   }
   if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)) type_ = FdType::Regular;
   if (S_ISSOCK(status.st_mode)) type_ = FdType::Socket;
+  keeps_lines_ = number_ != 0 && takes_any_pieces();
   // Never more rights than were handed in: a description that cannot be read is not opened again for reading.
   int mode = number_ == 0 ? O_RDONLY : O_WRONLY;
   bool allowed = (flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == mode;
@@ -127,6 +129,7 @@ Transfer Stream::read(GuestBuffers& buffers, HostCall& call) {
 }
 
 Transfer Stream::write(GuestBuffers& buffers, HostCall& call) {
+  if (late_error_ != Errno::Success) return failed_with(std::exchange(late_error_, Errno::Success));
   Transfer result;
   if (kind_ == StreamConfig::Kind::Fd) {
     result = write_fd(buffers, call);
@@ -137,6 +140,46 @@ Transfer Stream::write(GuestBuffers& buffers, HostCall& call) {
   }
   total_bytes_ += result.bytes;
   return result;
+}
+
+// Whether it makes no difference in how many pieces bytes are written. Datagrams, packet pipes (O_DIRECT), event counters and the like have messages.
+bool Stream::takes_any_pieces() const noexcept {
+  struct stat status{};
+  if (fstat(fd_, &status) < 0) return false;
+  if (S_ISREG(status.st_mode)) return true;
+  if (S_ISCHR(status.st_mode)) return isatty(fd_) == 1;
+  if (S_ISFIFO(status.st_mode)) return (fcntl(fd_, F_GETFL) & O_DIRECT) == 0;
+  int type = 0;
+  socklen_t size = sizeof type;
+  return S_ISSOCK(status.st_mode) && getsockopt(fd_, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+}
+
+// Not where the guest wants to be told at once: that it would have to wait (NONBLOCK), or what went wrong.
+Keep Stream::keep() const noexcept {
+  if ((flags() & ~kFdflagAppend) != 0 || late_error_ != Errno::Success) return Keep::Nothing;
+  switch (kind_) {
+    case StreamConfig::Kind::None:
+      return Keep::Discard;
+    case StreamConfig::Kind::Capture:
+      return Keep::Everything;
+    case StreamConfig::Kind::Fd:
+      return keeps_lines_ ? Keep::Lines : Keep::Nothing;
+    default:
+      return Keep::Nothing;
+  }
+}
+
+HostCallAction Stream::write_kept(GuestBuffers& buffers, HostCall& call) {
+  Transfer done;
+  while (buffers.left() > 0 && done.error == Errno::Success && done.action == HostCallAction::Continue) {
+    try {
+      done = write(buffers, call);
+    } catch (const std::bad_alloc&) {
+      done = failed_with(Errno::Nomem);
+    }
+  }
+  late_error_ = done.error;
+  return done.action;
 }
 
 // Memory for output is taken up to the limit that the host set, never for what the guest says it will write.

@@ -51,6 +51,8 @@ class Stream final : public Descriptor {
 
   Transfer read(GuestBuffers& buffers, HostCall& call) override;
   Transfer write(GuestBuffers& buffers, HostCall& call) override;
+  Keep keep() const noexcept override;
+  HostCallAction write_kept(GuestBuffers& buffers, HostCall& call) override;
   // Streams cannot be moved in, whatever they are on the host: its offset is shared with others. They lack the rights too, but
   // ESPIPE is what programs ask for to fall back to plain reading (wasi-libc makes it of ENOTCAPABLE; Zig's library does not).
   Errno unseekable() const noexcept override { return Errno::Spipe; }
@@ -72,6 +74,7 @@ class Stream final : public Descriptor {
   enum class FdType { Regular, Socket, Other };
 
   void inspect_fd();
+  bool takes_any_pieces() const noexcept;
   Transfer read_fd(GuestBuffers& buffers, HostCall& call) noexcept;
   Transfer write_fd(GuestBuffers& buffers, HostCall& call) noexcept;
   Transfer capture(GuestBuffers& buffers, HostCall& call);
@@ -95,6 +98,8 @@ class Stream final : public Descriptor {
   std::vector<uint8_t> bytes_;
   size_t position_ = 0;  // in bytes_, for stdin
   uint64_t total_bytes_ = 0;
+  bool keeps_lines_ = false;             // of an Fd
+  Errno late_error_ = Errno::Success;  // of write_kept()
 };
 
 }  // namespace barecell::wasi

@@ -117,7 +117,7 @@ export async function buildImage(
         "-fno-builtin",
         "-fno-tree-loop-distribute-patterns",
         "-fno-delete-null-pointer-checks",
-        ...["runtime.c", "memory.c", "answers.c", "boot.S", "ring3.S"].map((name) => join(STUBS, name)),
+        ...["runtime.c", "memory.c", "answers.c", "output.c", "boot.S", "ring3.S"].map((name) => join(STUBS, name)),
         "image.S",
       ),
   ]);
@@ -141,6 +141,7 @@ export async function buildImage(
         "runtime.o",
         "memory.o",
         "answers.o",
+        "output.o",
         "image.o",
       ],
       "-o",
