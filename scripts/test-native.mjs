@@ -28,7 +28,7 @@ step([
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=undefined",
   ],
-  ...["-Inative", "-Iguest-stubs", ...sources, "-lutil"],
+  ...["-Inative", "-Iguest-stubs", ...sources, "native/guest_output.cc", "-lutil"],
   ...["-o", "build/native-tests/wasi_test"],
 ]);
 step(["build/native-tests/wasi_test"]);

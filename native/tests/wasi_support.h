@@ -235,5 +235,6 @@ void run_socket_tests();
 void run_guest_pipe_tests();
 void run_hostile_tests();
 void run_bundle_tests();
+void run_kept_output_tests();
 
 }  // namespace wasi_test

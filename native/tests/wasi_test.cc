@@ -1,5 +1,5 @@
 // Tests of native/wasi, without a VM: streams, clocks, polling; and main() for the tests of the other files.
-// Build: g++ -std=c++20 -fsanitize=address,undefined -Inative -Iguest-stubs native/tests/*.cc native/wasi/*.cc -lutil -o wasi_test
+// Build: g++ -std=c++20 -fsanitize=address,undefined -Inative -Iguest-stubs native/tests/*.cc native/wasi/*.cc native/guest_output.cc -lutil -o wasi_test
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
@@ -1112,6 +1112,7 @@ int main() {
   run_guest_pipe_tests();
   run_hostile_tests();
   run_bundle_tests();
+  run_kept_output_tests();
   CHECK_EQ(open_fds(), before);
   if (skipped > 0) std::printf("%d SKIPPED, see above\n", skipped);
   std::printf("%d passed, %d failed\n", passed.load(), failed.load());
