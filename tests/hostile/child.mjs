@@ -93,9 +93,10 @@ async function calls(api, image, { options, calls, predecessor }) {
     attempts.push(await attempt(() => (other ? vm.callSync(name, ...args) : vm.call(name, ...args))));
   }
   const memory = vm.memory.read(0, Math.min(1024, vm.memory.byteLength));
+  const output = [vm.stdout(), vm.stderr()];
   await vm[Symbol.asyncDispose]();
   other?.dispose();
-  return { calls: attempts, memory };
+  return { calls: attempts, memory, output };
 }
 
 /** A function of its own, so that nothing of its frame keeps the image alive afterwards. */

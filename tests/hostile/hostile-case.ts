@@ -34,6 +34,8 @@ export interface Report {
   readonly wrong?: number;
   /** The first KiB of linear memory afterwards. */
   readonly memory?: Uint8Array;
+  /** What was captured of standard output and standard error. */
+  readonly output?: readonly [Uint8Array, Uint8Array];
   readonly fresh: Attempt;
   /** More than before the case. */
   readonly left: Resources;
