@@ -3,6 +3,7 @@ import type { Scenario } from "../scenario.ts";
 import { coldDirect } from "./cold-direct.ts";
 import { coldStaged } from "./cold-staged.ts";
 import { compute } from "./compute.ts";
+import { exits } from "./exits.ts";
 import { hostCall } from "./host-call.ts";
 
-export const SCENARIOS: readonly Scenario[] = [coldStaged, coldDirect, hostCall, compute];
+export const SCENARIOS: readonly Scenario[] = [coldStaged, coldDirect, hostCall, exits, compute];
