@@ -117,7 +117,9 @@ export async function buildImage(
         "-fno-builtin",
         "-fno-tree-loop-distribute-patterns",
         "-fno-delete-null-pointer-checks",
-        ...["runtime.c", "memory.c", "answers.c", "output.c", "boot.S", "ring3.S"].map((name) => join(STUBS, name)),
+        ...["runtime.c", "memory.c", "answers.c", "output.c", "boot.S", "ring3.S"].map((name) =>
+          join(STUBS, name),
+        ),
         "image.S",
       ),
   ]);
