@@ -20,7 +20,10 @@ export interface BootOptions extends RunLimits {
   readonly wasi?: WasiOptions;
   /** How deep host functions may call back into the guest. Default 8. */
   readonly maxCallDepth?: number;
-  /** Whether the guest answers WASI's clocks and random numbers itself, without a VM exit, where they are granted. Default true. */
+  /**
+   * Whether the guest answers WASI's clocks and random numbers itself, and keeps output for a while, without VM exits, where that is granted
+   * (docs/wasi.md, "What costs no VM exit"). Default true.
+   */
   readonly answersInGuest?: boolean;
   /** After a trap the VM is "poison"ed (default), or can be called again ("keep"), as WebAssembly's own rules allow. */
   readonly afterTrap?: "poison" | "keep";
