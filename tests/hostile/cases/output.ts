@@ -30,7 +30,10 @@ const leave = (port: string): string => `mov $${port}, %edx\n out %al, %dx\n`;
 const shows =
   (stdout: string, stderr = "") =>
   ({ output }: Report) =>
-    assert.deepEqual(output?.map((bytes) => Buffer.from(bytes).toString()), [stdout, stderr]);
+    assert.deepEqual(
+      output?.map((bytes) => Buffer.from(bytes).toString()),
+      [stdout, stderr],
+    );
 
 const harmless = (name: string, code: string, stdout = "", stderr = "", options = captured): HostileCase => ({
   name,
@@ -66,7 +69,11 @@ const cases: HostileCase[] = [
     code: `${BEGIN}${record(0, 2, BC_OUTPUT_LOG_BYTES - 8)}${used(BC_OUTPUT_LOG_BYTES)}${END}`,
     expected: [1n],
     options: { ...DEFAULT_OPTIONS, ...captured },
-    check: ({ output }) => assert.deepEqual(output?.map((bytes) => bytes.length), [0, BC_OUTPUT_LOG_BYTES - 8]),
+    check: ({ output }) =>
+      assert.deepEqual(
+        output?.map((bytes) => bytes.length),
+        [0, BC_OUTPUT_LOG_BYTES - 8],
+      ),
   },
   harmless(
     "a descriptor that is closed",
@@ -90,7 +97,11 @@ const cases: HostileCase[] = [
     code: `${BEGIN}${record(0, 1, 4000)}${used(4008)}${END}`,
     expected: ["BARECELL_OUTPUT_LIMIT"],
     options: { ...DEFAULT_OPTIONS, ...captured, maxOutputBytes: 1000 },
-    check: ({ output }) => assert.deepEqual(output?.map((bytes) => bytes.length), [1000, 0]),
+    check: ({ output }) =>
+      assert.deepEqual(
+        output?.map((bytes) => bytes.length),
+        [1000, 0],
+      ),
   },
   {
     name: "then a trap",
