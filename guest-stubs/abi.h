@@ -109,6 +109,8 @@
 #define BC_TRAP_UNLINKABLE 10
 /* The host gave back a reference to a function that it never got. */
 #define BC_TRAP_BAD_REFERENCE 11
+/* An image with metering has used up its fuel. */
+#define BC_TRAP_FUEL_EXHAUSTED 12
 /* The host asked for something the image does not have: a fault of the host's, kept apart from the tenant's traps. */
 #define BC_TRAP_BAD_REQUEST 64
 
@@ -126,6 +128,7 @@
 #define BC_MAILBOX_GROW_MEMORY 80
 #define BC_MAILBOX_BOOT_STAMP 88
 #define BC_MAILBOX_ANSWERS 96
+#define BC_MAILBOX_FUEL 168
 #define BC_MAILBOX_MAX_TABLE_ELEMENTS 176
 /* Bits of mailbox.answers.granted: what the guest may answer itself. Without a bit it goes through the import's port, open or closed. */
 #define BC_ANSWER_CLOCK 1
@@ -223,7 +226,7 @@ typedef struct bc_mailbox {
   uint32_t reserved;
   uint64_t boot_stamp;                /* OUT time stamp counter when ring 3 was reached, whole */
   bc_answers answers;                 /* IN */
-  uint64_t reserved_fuel;
+  int64_t fuel;                       /* IN  what may be used up until the guest stops; what is left of it, the host finds in r15 */
   uint32_t max_table_elements;        /* IN  how far table.grow may go, for each table */
   uint32_t reserved2;
   bc_output output;
@@ -245,6 +248,7 @@ BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_tsc) == BC_MAILBOX_BOOT_TSC);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, grow_memory) == BC_MAILBOX_GROW_MEMORY);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, boot_stamp) == BC_MAILBOX_BOOT_STAMP);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, answers) == BC_MAILBOX_ANSWERS);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, fuel) == BC_MAILBOX_FUEL);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, max_table_elements) == BC_MAILBOX_MAX_TABLE_ELEMENTS);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, output) == BC_MAILBOX_OUTPUT);
 #endif /* __ASSEMBLER__ */

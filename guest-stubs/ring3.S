@@ -22,6 +22,7 @@ bc_ring3_boot:
         movl    %eax, BC_MAILBOX_BOOT_TSC + 8 * BC_STAGE_RING3(%rcx)
         fninit
         ldmxcsr bc_mxcsr_default(%rip)
+        movq    bc_mailbox_page + BC_MAILBOX_FUEL(%rip), %r15
         call    bc_guest_init
         ud2
         .cfi_endproc
@@ -35,6 +36,8 @@ bc_ring3_call:
         /* Rounding mode, exception masks and the x87 stack outlive a call, a trap too; no call may find what another left there. */
         fninit
         ldmxcsr bc_mxcsr_default(%rip)
+        /* Only images with metering keep it there. */
+        movq    bc_mailbox_page + BC_MAILBOX_FUEL(%rip), %r15
         call    bc_guest_call
         ud2
         .cfi_endproc

@@ -3,6 +3,7 @@
  * host: a tenant that gets past it still stands in ring 3 of a VM.
  */
 #include "barecell-guest.h"
+#include "fuel.h"
 #include "wasm-rt.h"
 
 __attribute__((noreturn)) static void stop(uint16_t port, uint8_t value) {
@@ -14,6 +15,7 @@ void wasm_rt_trap(int trap) { stop(BC_PORT_TRAP, (uint8_t)trap); }
 void bc_guest_init(void) {
   bc_mailbox_page.boot_stamp = __builtin_ia32_rdtsc();
   bc_instantiate();
+  BC_PAY_CHECKED(0); /* not every payment looks whether there was enough */
   uint32_t low, high;
   __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
   bc_mailbox_page.boot_tsc[BC_STAGE_INIT] = low;
@@ -24,6 +26,7 @@ void bc_guest_call(void) {
   uint32_t function = bc_mailbox_page.function;
   if (bc_mailbox_page.op != BC_OP_CALL || function >= bc_entry_count) stop(BC_PORT_TRAP, BC_TRAP_BAD_REQUEST);
   bc_entries[function](bc_mailbox_page.slots);
+  BC_PAY_CHECKED(0);
   stop(BC_PORT_DONE, 0);
 }
 

@@ -69,6 +69,7 @@ Outcome Vm::boot(const RunLimits& limits) {
   run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   run->kvm_valid_regs = KVM_SYNC_X86_REGS;
   timeline_.registers_set_ns = monotonic_ns();
+  give_fuel(fuel_);
   answers_.start(mailbox()->answers);
   uint64_t before = host_time_stamp();
   Outcome outcome = this->run(limits);
@@ -112,6 +113,7 @@ Outcome Vm::call(const EntryCall& call, const RunLimits& limits) {
   uint64_t stack_bytes = std::clamp<uint64_t>(limits.max_stack_bytes / BC_PAGE_SIZE * BC_PAGE_SIZE, BC_PAGE_SIZE, image_->layout().stack_bytes);
   set_entry(regs, image_->layout().call_entry, BC_STACK_TOP - (image_->layout().stack_bytes - stack_bytes));
   enter(regs);
+  give_fuel(fuel_);
   Outcome outcome = run(limits);
   if (outcome.kind == OutcomeKind::Done) take_results(call);
   return outcome;
@@ -125,12 +127,14 @@ Outcome Vm::call_inner(const EntryCall& call, int64_t deadline_ns) {
   // What an earlier call of this function left to be set (enter() below) is set by it too.
   run->immediate_exit = 1;
   if (ioctl(vcpu_.get(), KVM_RUN, 0) == 0 || errno != EINTR) fail_errno("BARECELL_KVM_FAILED", "the VM could not be run (KVM_RUN)");
-  const kvm_regs outer = run->s.regs.regs;
+  kvm_regs outer = run->s.regs.regs;
   kvm_regs regs;
   // Below the outer call's frame and its red zone (System V ABI, AMD64 supplement, 3.2.2). The address is the guest's own: should it be forged, the guest
   // hurts itself, for the CPU writes there with ring 3's rights. Vector registers need no keeping: the stub that called out takes them for lost (glue.ts).
   set_entry(regs, image_->layout().call_entry, (outer.rsp - 128) & ~uint64_t{15});
   enter(regs);
+  // One count for both: the inner call goes on where the outer one stands, and the other way round.
+  give_fuel(static_cast<int64_t>(outer.r15));
   StopControl::Outer scope = stop_.begin_inner(run, deadline_ns);
   Outcome outcome;
   try {
@@ -141,8 +145,20 @@ Outcome Vm::call_inner(const EntryCall& call, int64_t deadline_ns) {
   }
   stop_.end_inner(scope);
   if (outcome.kind == OutcomeKind::Done) take_results(call);
+  outer.r15 = run->s.regs.regs.r15;
   enter(outer);
   return outcome;
+}
+
+// The guest takes it from the mailbox when it gets to ring 3. Should it not get there, nothing was used.
+void Vm::give_fuel(int64_t fuel) noexcept {
+  mailbox()->fuel = fuel;
+  run_page()->s.regs.regs.r15 = static_cast<uint64_t>(fuel);
+}
+
+int64_t Vm::fuel_left() const noexcept {
+  if (!vcpu_) return fuel_;
+  return static_cast<int64_t>(reinterpret_cast<const kvm_run*>(run_mapping_.base())->s.regs.regs.r15);
 }
 
 Timeline Vm::timeline() {

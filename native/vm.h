@@ -68,6 +68,11 @@ class Vm {
   // `deadline_ns` (CLOCK_MONOTONIC, 0: none) may be nearer. Does not disturb the outer run, unless it ends in a trap or a kill.
   Outcome call_inner(const EntryCall& call, int64_t deadline_ns);
 
+  // What the guest may use up in each boot or call from now on, if its image is metered.
+  void set_fuel(int64_t fuel) noexcept { fuel_ = fuel; }
+  // What the last boot or call left of it: below zero where it took more. Any number, if the guest got out of WebAssembly: this is the guest's register.
+  int64_t fuel_left() const noexcept;
+
   StopControl& stop() noexcept { return stop_; }
   GuestMemory& memory() noexcept { return memory_; }
   const Image& image() const noexcept { return *image_; }
@@ -93,6 +98,7 @@ class Vm {
   HostCallAction take_output();
   void take_registers(Outcome& outcome) const;
   void take_exception(uint32_t vector, Outcome& outcome);
+  void give_fuel(int64_t fuel) noexcept;
   bc_mailbox* mailbox() noexcept;
   kvm_run* run_page() noexcept { return reinterpret_cast<kvm_run*>(run_mapping_.base()); }
 
@@ -111,6 +117,7 @@ class Vm {
   ExitCounts exits_;
   std::vector<uint64_t> host_calls_;
   uint64_t host_calls_left_ = 0;
+  int64_t fuel_ = 0;
   bool in_ring3_ = false;
   bool entered_ = false;
 };

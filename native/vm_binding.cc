@@ -91,6 +91,8 @@ Napi::Function VmBinding::define(Napi::Env env) {
                          InstanceMethod<&VmBinding::host_calls>("hostCalls"),
                          InstanceMethod<&VmBinding::growth_refusals>("growthRefusals"),
                          InstanceMethod<&VmBinding::timeline>("timeline"),
+                         InstanceMethod<&VmBinding::set_fuel>("setFuel"),
+                         InstanceMethod<&VmBinding::fuel_left>("fuelLeft"),
                          InstanceMethod<&VmBinding::take_output>("takeOutput"),
                      });
 }
@@ -303,6 +305,23 @@ Napi::Value VmBinding::dispose(const Napi::CallbackInfo& info) {
     }
     return info.Env().Undefined();
   });
+}
+
+// (fuel: bigint): what each boot or call from now on may use.
+Napi::Value VmBinding::set_fuel(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    require(info[0].IsBigInt(), "fuel");
+    bool lossless = false;
+    int64_t fuel = info[0].As<Napi::BigInt>().Int64Value(&lossless);
+    require(lossless && fuel >= 0, "fuel");
+    idle_vm().set_fuel(fuel);
+    return info.Env().Undefined();
+  });
+}
+
+// What the last boot or call left; any number, if the guest is hostile.
+Napi::Value VmBinding::fuel_left(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::BigInt::New(info.Env(), idle_vm().fuel_left()); });
 }
 
 }  // namespace barecell

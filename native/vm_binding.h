@@ -39,6 +39,8 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
   Napi::Value host_calls(const Napi::CallbackInfo& info);
   Napi::Value growth_refusals(const Napi::CallbackInfo& info);
   Napi::Value timeline(const Napi::CallbackInfo& info);
+  Napi::Value set_fuel(const Napi::CallbackInfo& info);
+  Napi::Value fuel_left(const Napi::CallbackInfo& info);
   Napi::Value take_output(const Napi::CallbackInfo& info);
 
   struct CallRequest;

@@ -52,6 +52,7 @@ export const BC_TRAP_UNINITIALIZED_ELEMENT = 8;
 export const BC_TRAP_STACK_EXHAUSTED = 9;
 export const BC_TRAP_UNLINKABLE = 10;
 export const BC_TRAP_BAD_REFERENCE = 11;
+export const BC_TRAP_FUEL_EXHAUSTED = 12;
 export const BC_TRAP_BAD_REQUEST = 64;
 
 export const BC_OP_INIT = 0;

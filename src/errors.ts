@@ -184,6 +184,16 @@ export const errorTable = {
     when: "A range of bytes is not, or not as a whole, inside the guest's linear memory.",
     cure: "Check the pointer and length against `memory.byteLength`. Where they come from the guest, the guest is wrong.",
   },
+  BARECELL_FUEL_EXHAUSTED: {
+    kind: "limit",
+    when: "The guest executed more than its `fuel` allows.",
+    cure: "Raise `fuel` (`--fuel`), or find the loop with the backtrace.",
+  },
+  BARECELL_METERING_MISSING: {
+    kind: "usage",
+    when: "Fuel was limited or asked for, and the image does not count it.",
+    cure: "Compile the module with `metering: true` (`--metering`).",
+  },
   BARECELL_NOT_INSTANTIATED: {
     kind: "state",
     when: "A module of an image that is instantiated on demand was used before `vm.instantiate()`, after an instantiation that failed, or was instantiated twice.",

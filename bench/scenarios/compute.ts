@@ -1,4 +1,4 @@
-/** How fast compiled code runs: every kernel in a VM, as native code and in V8, in turns. */
+/** How fast compiled code runs: every kernel in a VM, in one that counts fuel, as native code and in V8, in turns. */
 import { execFile, execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -26,6 +26,8 @@ type Side = (n: number) => Promise<{ readonly ms: number; readonly checksum: num
 
 interface KernelSamples {
   readonly vm: number[];
+  /** In a VM whose code counts fuel. */
+  readonly metered: number[];
   readonly native: number[];
   readonly v8: number[];
 }
@@ -47,18 +49,22 @@ async function measure(settings: Settings): Promise<Measurement> {
 async function measureKernel(kernel: Kernel, rounds: number, settings: Settings): Promise<KernelSamples> {
   const [n, checksum] = settings.quick ? [kernel.quickN, kernel.quickChecksum] : [kernel.n, kernel.checksum];
   const module = readFileSync(kernelPath("wasm", `${kernel.name}.wasm`));
-  using vm = MicroVM.bootSync(await compile(module, { cache: false }), {
-    timeoutMs: Number.POSITIVE_INFINITY,
-  });
+  const boot = async (metering: boolean): Promise<MicroVM> =>
+    MicroVM.bootSync(await compile(module, { cache: false, metering }), {
+      timeoutMs: Number.POSITIVE_INFINITY,
+    });
+  using vm = await boot(false);
+  using metered = await boot(true);
   const sides: Readonly<Record<keyof KernelSamples, Side>> = {
     vm: timed((count) => vm.callSync("kernel_run", count)),
+    metered: timed((count) => metered.callSync("kernel_run", count)),
     native: nativeSide(kernel.name, settings),
     v8: v8Side(module),
   };
-  const taken: KernelSamples = { vm: [], native: [], v8: [] };
+  const taken: KernelSamples = { vm: [], metered: [], native: [], v8: [] };
   // Two warm-up rounds: the first touches memory, and V8 compiles twice, fast first and well later.
   for (let round = -2; round < rounds; round++) {
-    for (const side of ["native", "vm", "v8"] as const) {
+    for (const side of ["native", "vm", "metered", "v8"] as const) {
       const run = await sides[side](n);
       if (run.checksum !== checksum) {
         throw new Error(`${kernel.name}, ${side}: checksum ${run.checksum} instead of ${checksum}`);
@@ -116,12 +122,16 @@ function describe(
       return [name, { ...speeds(kernel, (list) => percentile(list, 0.5)), best }];
     }),
   );
-  const { speedOfNative, speedOfV8 } = meanSpeeds(Object.values(kernels));
+  const { speedOfNative, speedOfV8, meteringPrice } = meanSpeeds(Object.values(kernels));
   const best = meanSpeeds(Object.values(kernels).map((kernel) => kernel.best));
   const slowest = Object.entries(kernels)
     .sort(([, a], [, b]) => a.best.speedOfNative - b.best.speedOfNative)
     .slice(0, 3)
     .map(([name, kernel]) => `${name} ${kernel.best.speedOfNative.toFixed(2)}`);
+  const dearest = Object.entries(kernels)
+    .sort(([, a], [, b]) => b.best.meteringPrice - a.best.meteringPrice)
+    .slice(0, 3)
+    .map(([name, kernel]) => `${name} ${kernel.best.meteringPrice.toFixed(2)}`);
   return {
     unit: "ms (geometric mean)",
     samples: perRound("vm"),
@@ -131,6 +141,7 @@ function describe(
       speedOfNative,
       speedOfV8,
       vsV8: 1 / speedOfV8,
+      meteringPrice,
       best,
       kernels,
       coreMark,
@@ -139,6 +150,7 @@ function describe(
     notes: [
       `${speedOfNative.toFixed(2)} times the speed of native code, ${speedOfV8.toFixed(2)} times that of V8 (geometric means of ${all.length} kernels)`,
       `best rounds: ${best.speedOfNative.toFixed(2)} and ${best.speedOfV8.toFixed(2)}; slowest against native: ${slowest.join(", ")}`,
+      `with metering ${meteringPrice.toFixed(3)} times as long, best rounds ${best.meteringPrice.toFixed(3)}; dearest: ${dearest.join(", ")}`,
       coreMark
         ? `CoreMark ${coreMark.vm.toFixed(0)} iterations/s, ${(coreMark.vm / coreMark.v8).toFixed(2)} times V8's ${coreMark.v8.toFixed(0)}`
         : "CoreMark not measured (a quick run, or its file is not there)",
@@ -150,18 +162,27 @@ interface Speeds {
   /** Above 1 where the VM is faster. */
   readonly speedOfNative: number;
   readonly speedOfV8: number;
+  /** How much longer it takes where fuel is counted, as a factor. */
+  readonly meteringPrice: number;
 }
 
 /** @param figure of a side's samples: their median, or their best, which other work on the machine cannot spoil so easily */
 function speeds(kernel: KernelSamples, figure: (samples: readonly number[]) => number) {
   const [vmMs, nativeMs, v8Ms] = [figure(kernel.vm), figure(kernel.native), figure(kernel.v8)];
-  return { vmMs, nativeMs, v8Ms, speedOfNative: nativeMs / vmMs, speedOfV8: v8Ms / vmMs };
+  const meteredMs = figure(kernel.metered);
+  return {
+    ...{ vmMs, meteredMs, nativeMs, v8Ms },
+    speedOfNative: nativeMs / vmMs,
+    speedOfV8: v8Ms / vmMs,
+    meteringPrice: meteredMs / vmMs,
+  };
 }
 
 function meanSpeeds(kernels: readonly Speeds[]): Speeds {
   return {
     speedOfNative: geometricMean(kernels.map((kernel) => kernel.speedOfNative)),
     speedOfV8: geometricMean(kernels.map((kernel) => kernel.speedOfV8)),
+    meteringPrice: geometricMean(kernels.map((kernel) => kernel.meteringPrice)),
   };
 }
 

@@ -13,7 +13,7 @@ import type { OptionsOf } from "./table.ts";
 const MAX_MODULE_BYTES = 64 * 2 ** 20;
 
 /** The options that `run`, `compile` and `inspect` share. */
-export type SharedOptions = Pick<OptionsOf<"run">, "targetCpu" | "stackSize" | "optimize" | "cache"> &
+export type SharedOptions = Pick<OptionsOf<"run">, "targetCpu" | "stackSize" | "optimize" | "metering" | "cache"> &
   Pick<OptionsOf<"compile">, "bundle" | "maxBundle">;
 
 /** An image, and how it came about. */
@@ -30,7 +30,7 @@ export interface ObtainedImage {
 export async function obtainImage(
   path: string,
   options: SharedOptions,
-  more: { readonly name?: string; readonly onlyModule?: boolean } = {},
+  more: { readonly name?: string; readonly onlyModule?: boolean; readonly wantsMetering?: boolean } = {},
 ): Promise<ObtainedImage> {
   const started = performance.now();
   const { kind, bytes } = await readModuleOrImage(path, MAX_MODULE_BYTES);
@@ -41,7 +41,8 @@ export async function obtainImage(
     refuseCompileOptions(options);
     image = Image.fromBytes(bytes);
   } else {
-    const compileOptions = compileOptionsOf(path, options, more.name);
+    const wanted = more.wantsMetering ? { ...options, metering: true } : options;
+    const compileOptions = compileOptionsOf(path, wanted, more.name);
     image = await compileShown(bytes, compileOptions.name ?? "module", compileOptions, () => {
       isCached = true;
     });
@@ -73,7 +74,9 @@ const moduleNameOf = (path: string): string => basename(path).replace(/\.wasm$/,
 
 /** An option that would have no effect is a mistake of whoever gave it. */
 function refuseCompileOptions(options: SharedOptions): void {
-  const given = (["targetCpu", "stackSize", "optimize"] as const).find((key) => options[key] !== undefined);
+  const given = (["targetCpu", "stackSize", "optimize", "metering"] as const).find(
+    (key) => options[key] !== undefined,
+  );
   if (given === undefined) return;
   const spelled = given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   throw usageError(`--${spelled} is for modules; an image is compiled already`);
@@ -86,6 +89,7 @@ function compileOptionsOf(path: string, options: SharedOptions, name: string | u
     ...(options.targetCpu === undefined ? {} : { targetCpu: options.targetCpu }),
     ...(options.stackSize === undefined ? {} : { stackBytes: options.stackSize }),
     ...(options.optimize === undefined ? {} : { optimize: options.optimize }),
+    ...(options.metering === undefined ? {} : { metering: options.metering }),
     ...(options.cache === false ? { cache: false } : {}),
     ...(options.bundle === undefined ? {} : { bundle: bundlesOf(options.bundle) }),
     ...(options.maxBundle === undefined ? {} : { maxBundleBytes: options.maxBundle }),

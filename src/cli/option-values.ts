@@ -26,6 +26,13 @@ export function milliseconds(value: string): number {
   throw new InvalidArgumentError(`It must be a number of milliseconds up to ${MAX_MS}, or 0 for no limit.`);
 }
 
+/** An amount of fuel: a whole number, larger than JavaScript's if need be. */
+export function fuelCount(value: string): bigint {
+  const fuel = /^\d{1,19}$/.test(value) ? BigInt(value) : -1n;
+  if (fuel >= 0n && fuel < 2n ** 63n) return fuel;
+  throw new InvalidArgumentError("It must be a whole number up to 2^63 - 1.");
+}
+
 /** The C compiler's level. */
 export function optimizeLevel(value: string): 0 | 1 | 2 | 3 {
   const level = ([0, 1, 2, 3] as const).find((candidate) => String(candidate) === value);

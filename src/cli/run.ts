@@ -1,6 +1,6 @@
 /** `barecell run`. */
 import { basename } from "node:path";
-import { BarecellError, isBarecellError } from "../errors.ts";
+import { BarecellError, type ErrorCode, isBarecellError } from "../errors.ts";
 import type { Image } from "../image/image.ts";
 import type { Signature } from "../image/manifest.ts";
 import { type ExitCounts, MicroVM } from "../vm/micro-vm.ts";
@@ -28,6 +28,7 @@ interface Observed {
   readonly timeline: Timeline;
   readonly exits: ExitCounts;
   readonly linearBytes: number;
+  readonly fuelUsed: bigint | undefined;
   readonly captured: { readonly stdout: string; readonly stderr: string } | undefined;
 }
 
@@ -52,7 +53,10 @@ export async function run({ operands, options }: Invocation<"run">): Promise<num
   if (options.capture && !options.json)
     throw usageError("--capture needs --json, which shows what was captured");
   const started = performance.now();
-  const { image, compileUs } = await obtainImage(file, options);
+  // An image says by itself whether it counts fuel.
+  const { image, compileUs } = await obtainImage(file, options, {
+    wantsMetering: options.fuel !== undefined,
+  });
   const target = findTarget(image, options.invoke, args);
   const { ending, observed, callUs } = await runGuest(image, target, bootOptions(file, args, options));
   const times = { compileUs, callUs, totalUs: (performance.now() - started) * 1000 };
@@ -110,6 +114,7 @@ function bootOptions(file: string, args: readonly string[], options: RunOptions)
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     ...(options.maxMemory === undefined ? {} : { maxMemoryBytes: options.maxMemory }),
     ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout || Number.POSITIVE_INFINITY }),
+    ...(options.fuel === undefined ? {} : { fuel: options.fuel }),
     ...(options.unknownImports === undefined ? {} : { unknownImports: options.unknownImports }),
     wasi: {
       args: [basename(file), ...(options.invoke === undefined ? args : [])],
@@ -158,6 +163,7 @@ async function runGuest(image: Image, target: Target, options: BootOptions): Pro
       timeline: vm.timeline,
       exits: vm.exits,
       linearBytes: vm.memory.byteLength,
+      fuelUsed: image.manifest.metering ? vm.fuelUsed : undefined,
       captured:
         options.wasi?.stdout === "capture"
           ? { stdout: decode(vm.stdout()), stderr: decode(vm.stderr()) }
@@ -186,11 +192,18 @@ function listOf(result: CallResult): readonly WasmValue[] {
   return Array.isArray(result) ? result : [result];
 }
 
+/** What ends a guest that runs, and is no fault of the host's. */
+const LIMITS: ReadonlySet<ErrorCode> = new Set([
+  "BARECELL_TIMEOUT",
+  "BARECELL_FUEL_EXHAUSTED",
+  "BARECELL_OUTPUT_LIMIT",
+]);
+
 /** Tells what ended a guest from what kept it from running, which is thrown again. */
 function endingOf(error: unknown): Ending {
   if (!isBarecellError(error)) throw error;
   if (error.code === "BARECELL_GUEST_EXIT") return { results: [], exitCode: error.exitCode ?? 0 };
-  const hasRun = isTrap(error) || error.code === "BARECELL_TIMEOUT" || error.code === "BARECELL_OUTPUT_LIMIT";
+  const hasRun = isTrap(error) || LIMITS.has(error.code);
   if (!hasRun) throw error;
   return { error };
 }
@@ -225,6 +238,7 @@ function describeRun(
     },
     exits: observed?.exits ?? { io: null, mmio: null, other: null },
     memory: { linearBytes: observed?.linearBytes ?? null },
+    fuelUsed: observed?.fuelUsed?.toString() ?? null,
   };
 }
 

@@ -9,6 +9,7 @@ import {
   choice,
   count,
   directory,
+  fuelCount,
   memoryDirectory,
   milliseconds,
   optimizeLevel,
@@ -75,6 +76,7 @@ const compileOptions = {
     standard: "1M",
   }),
   optimize: valued("--optimize <level>", "level of the C compiler, 0 to 3", optimizeLevel, { standard: "2" }),
+  metering: flag("--metering", "count what the guest executes, so that --fuel can limit it; costs speed"),
   cache: flag("--no-cache", "compile anew, and keep nothing in the cache"),
 };
 
@@ -151,6 +153,12 @@ export const commands = {
         milliseconds,
         { standard: "10000" },
       ),
+      fuel: valued(
+        "--fuel <count>",
+        "how many instructions starting, and the call, may execute; a module is compiled with --metering for it",
+        fuelCount,
+        { standard: "no limit" },
+      ),
       unknownImports: chosen(
         "--unknown-imports <way>",
         "an import that nobody grants: refuse the module, trap when it is called, or return zeros",
@@ -181,6 +189,7 @@ export const commands = {
       ],
       ["exits", "VM exits: `io` (host calls), `mmio`, `other`"],
       ["memory", "`linearBytes`: size of linear memory at the end"],
+      ["fuelUsed", "a decimal number as a string, what the call executed; null without --metering"],
       ["error", "`code` and `message`, if a limit ended the guest; alone with `ok` if it could not run"],
     ],
   },
@@ -253,7 +262,7 @@ export const commands = {
         "modules",
         "all modules in order: `name`, `digest`, `sizeBytes`, `memory` (place in `memories`, or null), `hasStart`, `exports`",
       ],
-      ["abiVersion, targetCpu, producer", "what the image is for, and what made it"],
+      ["abiVersion, targetCpu, metering, producer", "what the image is for, and what made it"],
       ["digest, sizeBytes", "of the image"],
       [
         "exports",

@@ -3,6 +3,7 @@
  * not, this is another wabt than the one we know, and compiling stops rather than produce code without one of the changes.
  */
 import { BarecellError } from "../errors.ts";
+import type { Payments } from "./metering.ts";
 
 interface Change {
   readonly why: string;
@@ -195,13 +196,15 @@ const LOAD_DATA: Change = {
  * @param generated C source as wasm2c wrote it
  * @param memoryBase guest-virtual address of the module's one memory; undefined if it has several
  * @param dataInImage whether all active data segments were placed into the image's initial memory
+ * @param payments what the module pays for its fuel, if it is metered
  */
 export function adaptGeneratedCode(
   generated: string,
   memoryBase: number | undefined,
   dataInImage: boolean,
+  payments: Payments | undefined,
 ): string {
-  let text = generated;
+  let text = payments ? adaptPayments(generated, payments) : generated;
   const changes = [
     memoryAddress(memoryBase),
     ...CHANGES,
@@ -220,6 +223,26 @@ export function adaptGeneratedCode(
     text.slice(0, start) +
     text.slice(start, end).replaceAll("  LOAD_DATA(", "  LOAD_DATA_AT_START(") +
     text.slice(end)
+  );
+}
+
+/** A payment is the setting of one of two globals (metering.ts) to a variable; where they get their initial values, constants stand. */
+function adaptPayments(text: string, { global, unchecked, checked }: Payments): string {
+  const found = { BC_PAY: 0, BC_PAY_CHECKED: 0 };
+  const adapted = text.replace(
+    /^( *)instance->w2c_g(\d+) = (var_j\d+);$/gm,
+    (line, indent: string, index: string, cost: string) => {
+      const which = Number(index) - global;
+      if (which !== 0 && which !== 1) return line;
+      const macro = which === 0 ? "BC_PAY" : "BC_PAY_CHECKED";
+      found[macro]++;
+      return `${indent}${macro}(${cost});`;
+    },
+  );
+  if (found.BC_PAY === unchecked && found.BC_PAY_CHECKED === checked) return adapted;
+  throw new BarecellError(
+    "BARECELL_COMPILE_FAILED",
+    `the installed version of the npm package wabt is not the one barecell knows (1.0.39): of ${unchecked + checked} payments of fuel its output has ${found.BC_PAY + found.BC_PAY_CHECKED}`,
   );
 }
 

@@ -10,7 +10,7 @@ import { join, relative } from "node:path";
 import { BC_ABI_VERSION } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { Image } from "../image/image.ts";
-import { COMMON_FLAGS, MODULE_FLAGS, STUBS, targetFlags } from "./cc.ts";
+import { COMMON_FLAGS, MODULE_FLAGS, meteringFlags, STUBS, targetFlags } from "./cc.ts";
 import type { CheckedCompileOptions } from "./options.ts";
 import { type CCompiler, simdeIdentity } from "./toolchain.ts";
 
@@ -48,7 +48,12 @@ export function cacheKey(
     stubs: stubsDigest(),
     compiler: compiler.identity,
     simde: simdeIdentity(),
-    flags: [...COMMON_FLAGS, ...MODULE_FLAGS, ...targetFlags(options.targetCpu)],
+    flags: [
+      ...COMMON_FLAGS,
+      ...MODULE_FLAGS,
+      ...targetFlags(options.targetCpu),
+      ...meteringFlags(options.metering),
+    ],
     optimize: options.optimize,
     stackBytes: options.stackBytes,
     maxTableElements: options.maxTableElements,

@@ -47,6 +47,11 @@ export function targetFlags(target: TargetCpu): string[] {
   return [`-march=${target}`, "-mtune=generic", "-mno-fma"];
 }
 
+/** Fuel has a register to itself, in all of the guest's code (guest-stubs/include/fuel.h). */
+export function meteringFlags(metering: boolean): string[] {
+  return metering ? ["-ffixed-r15", "-DBC_METERING"] : [];
+}
+
 /** What stands in the build folder before the C compiler runs. */
 export interface Sources {
   /** wasm2c's sources, adapted; `m0.c` and so on. */
@@ -93,6 +98,7 @@ export async function buildImage(
   const shared = [
     ...COMMON_FLAGS,
     ...targetFlags(options.targetCpu),
+    ...meteringFlags(options.metering),
     "-I",
     STUBS,
     "-I",

@@ -33,9 +33,11 @@ import {
   linearLinkerScript,
 } from "./linear-layout.ts";
 import { type LinkPlan, linkModules } from "./linker.ts";
+import { meterModule, type Payments } from "./metering.ts";
 import { type CheckedCompileOptions, type CompileOptions, checkCompileOptions } from "./options.ts";
 import { type CompileUnit, type ModuleSource, readUnits } from "./sources.ts";
 import { type CCompiler, compilerVersion, findCCompiler, findSimde } from "./toolchain.ts";
+import { unsupported } from "./validate.ts";
 import { type Translation, translateToC } from "./wasm2c.ts";
 
 /**
@@ -91,13 +93,14 @@ async function compileFresh(
   process.once("exit", removeAtExit);
   try {
     options.onProgress("translate");
+    const modules = canonicalModules(units, plan, options.metering);
     const [translations, version] = await Promise.all([
-      translateToC(canonicalModules(units, plan), folder, options),
+      translateToC(modules, folder, options),
       compilerVersion(compiler),
     ]);
     const elfPath = await buildImage(
       compiler,
-      imageSources(units, plan, translations, version, options),
+      imageSources(units, plan, translations, paymentsOf(modules, options.metering), version, options),
       folder,
       options,
     );
@@ -115,14 +118,34 @@ async function compileFresh(
 function canonicalModules(
   units: readonly CompileUnit[],
   plan: LinkPlan,
-): { name: string; bytes: Uint8Array }[] {
-  return units.map(({ name, bytes, info }, module) => ({
-    name,
-    bytes: canonicalModule(bytes, info, (importIndex) => {
+  metering: boolean,
+): PreparedModule[] {
+  return units.map(({ name, bytes, info }, module) => {
+    const canonical = canonicalModule(bytes, info, (importIndex) => {
       const resolved = plan.modules[module]?.imports[importIndex];
       return importModule(module, resolved?.from === "module" ? resolved.module : undefined);
-    }),
-  }));
+    });
+    const metered = metering ? meterModule(canonical, info) : undefined;
+    return { name, bytes: metered?.bytes ?? canonical, payments: metered?.payments };
+  });
+}
+
+/** As wasm2c gets it. */
+interface PreparedModule {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** Undefined without metering, and where metering found an instruction that it does not know. */
+  readonly payments: Payments | undefined;
+}
+
+/** By module. wasm2c has the first word on what is beyond WebAssembly 2.0, since it can name the proposal; should it have nothing to say, this is the last. */
+function paymentsOf(modules: readonly PreparedModule[], metering: boolean): (Payments | undefined)[] {
+  return modules.map(({ name, payments }) => {
+    if (metering && !payments) {
+      throw unsupported("an instruction that metering does not know", undefined, `the module '${name}'`);
+    }
+    return payments;
+  });
 }
 
 /** All that the C compiler and the linker get to see. */
@@ -130,6 +153,7 @@ function imageSources(
   units: readonly CompileUnit[],
   plan: LinkPlan,
   translations: readonly Translation[],
+  payments: readonly (Payments | undefined)[],
   version: string,
   options: CheckedCompileOptions,
 ): Sources {
@@ -147,7 +171,11 @@ function imageSources(
       const { info } = units[module] as CompileUnit;
       const own = plan.modules[module]?.memories ?? [];
       const base = own.length > 1 ? undefined : linearVirtual(own[0] ?? 0);
-      return (hasVectors[module] ? VECTOR_HEADER : "") + adaptGeneratedCode(source, base, dataInImage(info));
+      return (
+        (hasVectors[module] ? VECTOR_HEADER : "") +
+        (payments[module] ? FUEL_HEADER : "") +
+        adaptGeneratedCode(source, base, dataInImage(info), payments[module])
+      );
     }),
     glueC:
       (hasVectors.includes(true) ? VECTOR_HEADER : "") +
@@ -174,6 +202,7 @@ function imageSources(
 }
 
 const VECTOR_HEADER = '#include "vector.h"\n';
+const FUEL_HEADER = '#include "fuel.h"\n';
 
 /** Whether C of wasm2c's has vectors: their type, or a structure of results with one (its letter is `o`). */
 function usesVectors({ source, header }: Translation): boolean {

@@ -4,7 +4,7 @@ import { BC_ABI_VERSION, BC_WASM_PAGE_SIZE } from "../abi.ts";
 import type { ImageExport, ImageModule, Manifest } from "../image/manifest.ts";
 import { packageVersion } from "../version.ts";
 import { symbolName } from "./canonical-module.ts";
-import { COMMON_FLAGS, MODULE_FLAGS, targetFlags } from "./cc.ts";
+import { COMMON_FLAGS, MODULE_FLAGS, meteringFlags, targetFlags } from "./cc.ts";
 import type { EntryList } from "./entries.ts";
 import type { LinkPlan } from "./linker.ts";
 import type { CheckedCompileOptions } from "./options.ts";
@@ -42,9 +42,16 @@ export function describeImage(
     producer: {
       barecell: packageVersion,
       compiler,
-      flags: [`-O${options.optimize}`, ...targetFlags(options.targetCpu), ...COMMON_FLAGS, ...MODULE_FLAGS],
+      flags: [
+        `-O${options.optimize}`,
+        ...targetFlags(options.targetCpu),
+        ...meteringFlags(options.metering),
+        ...COMMON_FLAGS,
+        ...MODULE_FLAGS,
+      ],
     },
     targetCpu: options.targetCpu,
+    metering: options.metering,
     modules: units.map((unit, module) => describeModule(unit, module, plan, entries)),
     imports: plan.hostImports.map(({ module, importIndex }) => {
       const entry = units[module]?.info.imports[importIndex];

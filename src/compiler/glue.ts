@@ -8,6 +8,7 @@ import { WASI_MODULES } from "../wasi-modules.ts";
 import { exportName, importModule, importName, moduleName } from "./canonical-module.ts";
 import type { Entry, EntryList } from "./entries.ts";
 import type { LinkPlan, LinkUnit, SizeCheck } from "./linker.ts";
+import { COSTS } from "./stretches.ts";
 import {
   type FunctionType,
   functionTypeOf,
@@ -152,7 +153,7 @@ function importStub(
     tail = `  return (${resultType(type)}){${members}};\n`;
   }
   // noinline: a closed port faults inside this function, and the backtrace should say which import it was.
-  return `__attribute__((noinline)) ${head} {\n  (void)unused;\n  bc_slot* slots = bc_mailbox_page.slots;\n  (void)slots;\n${answerInGuest(entry, memory)}${stores}  bc_host_call(${BC_PORT_IMPORT_BASE + port});\n${tail}}\n`;
+  return `__attribute__((noinline)) ${head} {\n  (void)unused;\n  bc_slot* slots = bc_mailbox_page.slots;\n  (void)slots;\n  BC_PAY_CHECKED(${COSTS.hostCall});\n${answerInGuest(entry, memory)}${stores}  bc_host_call(${BC_PORT_IMPORT_BASE + port});\n${tail}}\n`;
 }
 
 /** One bit a port, set = closed (SDM vol. 1, 19.5.2). Only the runtime's own ports are open; the host opens granted imports at boot. */
@@ -235,6 +236,7 @@ export function glueSource(input: GlueInput): string {
   const starts = input.instantiateAtBoot ? units.map((_, module) => `instantiate_${module}(0);`) : [];
   return `#include "answers.h"
 #include "barecell-guest.h"
+#include "fuel.h"
 ${units.map((_, module) => `#include "${moduleName(module)}.h"\n`).join("")}wasm_rt_memory_t* bc_memories[${Math.max(1, plan.memories.length)}];
 ${helpers(units)}${stubs.join("")}
 ${units.map((unit, i) => instantiation(i, plan, unit, headers[i] ?? "", firstTable(i))).join("")}

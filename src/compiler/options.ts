@@ -31,6 +31,8 @@ export interface CompileOptions {
   readonly compileOutputBytes?: number;
   /** Whether booting instantiates all modules ("boot", default), or `vm.instantiate(name)` each when asked. */
   readonly instantiate?: "boot" | "on-demand";
+  /** Whether the code counts what it executes, so that calls can have a limit of fuel (docs/limits.md). Default false; it costs speed. */
+  readonly metering?: boolean;
   /** Called when a step begins. */
   readonly onProgress?: (step: CompileStep) => void;
 }
@@ -51,6 +53,7 @@ export interface CheckedCompileOptions {
   readonly compileMemoryBytes: number;
   readonly compileOutputBytes: number;
   readonly instantiateAtBoot: boolean;
+  readonly metering: boolean;
   readonly onProgress: (step: CompileStep) => void;
 }
 
@@ -81,6 +84,13 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
   if (instantiate !== "boot" && instantiate !== "on-demand") {
     throw new BarecellError("BARECELL_ARGUMENT_INVALID", 'instantiate must be "boot" or "on-demand"');
   }
+  const metering = options.metering ?? false;
+  if (typeof metering !== "boolean") {
+    throw new BarecellError(
+      "BARECELL_ARGUMENT_INVALID",
+      `metering must be true or false, not ${String(metering)}`,
+    );
+  }
   const stackBytes = integer("stackBytes", options.stackBytes ?? 2 ** 20, MIN_STACK_BYTES, MAX_STACK_BYTES);
   return {
     name,
@@ -101,6 +111,7 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
     ),
     compileOutputBytes: integer("compileOutputBytes", options.compileOutputBytes ?? 2 ** 30, 4096, 2 ** 40),
     instantiateAtBoot: instantiate === "boot",
+    metering,
     onProgress: options.onProgress ?? (() => {}),
   };
 }

@@ -100,6 +100,8 @@ export interface Manifest {
     readonly flags: readonly string[];
   };
   readonly targetCpu: TargetCpu;
+  /** Whether the code counts fuel. */
+  readonly metering: boolean;
   /** In the order in which they are instantiated. The last one is the main module. */
   readonly modules: readonly ImageModule[];
   readonly imports: readonly ImageImport[];
@@ -137,6 +139,7 @@ export function parseManifest(json: Uint8Array): Manifest {
   const producer = record(root["producer"], "producer");
   const targetCpu = text(root["targetCpu"], "targetCpu");
   if (!TARGET_CPUS.includes(targetCpu as TargetCpu)) throw bad("targetCpu");
+  if (typeof root["metering"] !== "boolean") throw bad("metering");
   // The mailbox has 32 bits for the number of an entry.
   const entryCount = below(root["entryCount"], 2 ** 32, "entryCount");
   const memories = list(root["memories"], "memories").map(parseMemory);
@@ -155,6 +158,7 @@ export function parseManifest(json: Uint8Array): Manifest {
       flags: list(producer["flags"], "producer.flags").map((flag) => text(flag, "producer.flags")),
     },
     targetCpu: targetCpu as TargetCpu,
+    metering: root["metering"],
     modules,
     imports: imports.map((entry) => {
       const fields = record(entry, "imports");

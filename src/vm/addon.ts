@@ -221,6 +221,10 @@ export interface NativeVm {
   growthRefusals(): number;
   timeline(): NativeTimeline;
   takeOutput(stream: "stdout" | "stderr"): Uint8Array<ArrayBuffer>;
+  /** What each boot or call from now on may use; from 0 to 2^63 - 1. */
+  setFuel(fuel: bigint): void;
+  /** What the last boot or call left of it; any number, if the guest is hostile. */
+  fuelLeft(): bigint;
 }
 
 /** What KVM offers on this host. */

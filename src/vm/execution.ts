@@ -2,6 +2,7 @@
 import { BarecellError, type ErrorCode } from "../errors.ts";
 import type { Image } from "../image/image.ts";
 import { fromNative, type NativeOutcome, type NativeVm, OUTCOME } from "./addon.ts";
+import { Fuel } from "./fuel.ts";
 import type { HostCalls } from "./host-calls.ts";
 import { type Frame, nameOf } from "./host-context.ts";
 import type { Limits } from "./limits.ts";
@@ -40,6 +41,7 @@ export class Execution implements Runner {
   readonly image: Image;
   readonly native: NativeVm;
   readonly options: CheckedBootOptions;
+  readonly fuel: Fuel;
   readonly #hostCalls: HostCalls;
   readonly #streams: StandardStreams;
   #state: VmState = "ready";
@@ -62,6 +64,7 @@ export class Execution implements Runner {
     this.options = options;
     this.#hostCalls = hostCalls;
     this.#streams = streams;
+    this.fuel = new Fuel(image, native);
   }
 
   get state(): VmState {
@@ -156,6 +159,7 @@ export class Execution implements Runner {
   #prepare(run: EntryRun): void {
     this.requireReady();
     if (run.signal?.aborted) throw cancelled(run, run.signal);
+    this.fuel.fill(run.limits.fuel);
     this.#broken = undefined;
     this.#aborted = undefined;
     this.#hostCalls.begin(run.limits.get("timeoutMs"));

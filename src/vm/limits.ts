@@ -1,6 +1,7 @@
 /** What a run of the guest may take: stated per VM, and for single calls. All of it is enforced outside the guest, or by its page tables. */
 import { BC_LINEAR_MAX_BYTES, BC_MEMORIES_MAX } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
+import { checkFuel, UNLIMITED_FUEL } from "./fuel.ts";
 import { invalid } from "./option-checks.ts";
 
 export interface RunLimits {
@@ -21,9 +22,12 @@ export interface RunLimits {
   readonly maxTableElements?: number;
   /** Captured output, both streams together, bytes, in the VM's whole life. Default 64 MiB. */
   readonly maxOutputBytes?: number;
+  /** How much fuel starting, and each call, may use up; only with an image compiled with `metering: true`. Default: no limit. */
+  readonly fuel?: number | bigint;
 }
 
-type LimitName = keyof RunLimits;
+/** Those that are numbers. */
+type LimitName = Exclude<keyof RunLimits, "fuel">;
 
 /** In the order of `LimitNumbers` in native/vm_config.h. Least and largest value; `ms` may be fractional and Infinity. */
 const TABLE: readonly { name: LimitName; min: number; max: number; ms?: true; standard: number }[] = [
@@ -43,7 +47,8 @@ const TABLE: readonly { name: LimitName; min: number; max: number; ms?: true; st
   { name: "maxOutputBytes", min: 0, max: 2 ** 40, standard: 64 * 2 ** 20 },
 ];
 
-export const LIMIT_NAMES: readonly LimitName[] = TABLE.map(({ name }) => name);
+const NUMBER_NAMES: readonly LimitName[] = TABLE.map(({ name }) => name);
+export const LIMIT_NAMES: readonly (keyof RunLimits)[] = [...NUMBER_NAMES, "fuel"];
 
 /** `StopReason` of native/kick.h: which limit a timeout was. */
 const TIME_LIMITS: readonly (LimitName | undefined)[] = [
@@ -57,16 +62,20 @@ const TIME_LIMITS: readonly (LimitName | undefined)[] = [
 export class Limits {
   /** For the addon: in the order of the table, 0 for no time limit. */
   readonly numbers: Float64Array;
+  /** More digits than a number has; UNLIMITED_FUEL for no limit. */
+  readonly fuel: bigint;
 
-  private constructor(numbers: Float64Array) {
+  private constructor(numbers: Float64Array, fuel: bigint) {
     this.numbers = numbers;
+    this.fuel = fuel;
   }
 
   /** @throws BARECELL_ARGUMENT_INVALID */
   static of(given: RunLimits): Limits {
-    return new Limits(
-      Float64Array.from(TABLE, (entry) => check(entry, valueOr(given[entry.name], entry.standard))),
+    const numbers = Float64Array.from(TABLE, (entry) =>
+      check(entry, valueOr(given[entry.name], entry.standard)),
     );
+    return new Limits(numbers, given.fuel === undefined ? UNLIMITED_FUEL : checkFuel(given.fuel));
   }
 
   /** These with some others; memory can only be lowered. @throws BARECELL_ARGUMENT_INVALID */
@@ -84,15 +93,15 @@ export class Limits {
       }
       numbers[i] = value;
     });
-    return new Limits(numbers);
+    return new Limits(numbers, changes.fuel === undefined ? this.fuel : checkFuel(changes.fuel));
   }
 
   equals(other: Limits): boolean {
-    return this.numbers.every((value, i) => value === other.numbers[i]);
+    return this.fuel === other.fuel && this.numbers.every((value, i) => value === other.numbers[i]);
   }
 
   get(name: LimitName): number {
-    return this.numbers[LIMIT_NAMES.indexOf(name)] as number;
+    return this.numbers[NUMBER_NAMES.indexOf(name)] as number;
   }
 
   /** The time limit that a run came to. @param code of the native outcome */

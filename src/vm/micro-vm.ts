@@ -237,6 +237,16 @@ export class MicroVM {
     return describeTimeline(this.#execution.native.timeline());
   }
 
+  /**
+   * Fuel that the last call used up (or the boot, before the first call); what is counted says docs/limits.md. After a trap too; not while a call runs, nor
+   * after `dispose()`.
+   * @throws BARECELL_METERING_MISSING if the image was not compiled with `metering: true`
+   */
+  get fuelUsed(): bigint {
+    this.#execution.requireIdle();
+    return this.#execution.fuel.used;
+  }
+
   /** VM exits so far. Not while a call runs, nor after `dispose()`. */
   get exits(): ExitCounts {
     this.#execution.requireIdle();

@@ -6,6 +6,7 @@ import {
   BC_STACK_TOP,
   BC_TRAP_BAD_REFERENCE,
   BC_TRAP_BAD_REQUEST,
+  BC_TRAP_FUEL_EXHAUSTED,
   BC_TRAP_INDIRECT_CALL_TYPE_MISMATCH,
   BC_TRAP_INTEGER_DIVIDE_BY_ZERO,
   BC_TRAP_INTEGER_OVERFLOW,
@@ -64,6 +65,7 @@ const REPORTED: Readonly<Record<number, TrapDescription>> = {
     code: "BARECELL_ARGUMENT_INVALID",
     message: "a funcref was passed that no call of this VM returned",
   },
+  [BC_TRAP_FUEL_EXHAUSTED]: { code: "BARECELL_FUEL_EXHAUSTED", message: "the guest used up its fuel" },
   [BC_TRAP_BAD_REQUEST]: {
     code: "BARECELL_GUEST_PROTOCOL",
     message: "the guest's runtime says that it does not know what the host asked for",
@@ -73,9 +75,16 @@ const REPORTED: Readonly<Record<number, TrapDescription>> = {
 /**
  * A trap that the guest's runtime reported by its number.
  * @param instantiates whether modules were being instantiated: only then can one of them be unlinkable, and a guest that says so otherwise lies
+ * @param isMetered whether the image counts fuel, and can use it up
  */
-export function describeReportedTrap(number: number, instantiates: boolean): TrapDescription {
-  const known = number === BC_TRAP_UNLINKABLE && !instantiates ? undefined : REPORTED[number];
+export function describeReportedTrap(
+  number: number,
+  instantiates: boolean,
+  isMetered: boolean,
+): TrapDescription {
+  const isLie =
+    (number === BC_TRAP_UNLINKABLE && !instantiates) || (number === BC_TRAP_FUEL_EXHAUSTED && !isMetered);
+  const known = isLie ? undefined : REPORTED[number];
   return (
     known ?? {
       code: "BARECELL_GUEST_PROTOCOL",

@@ -50,6 +50,7 @@ describe("inspect", () => {
         "modules",
         "abiVersion",
         "targetCpu",
+        "metering",
         "producer",
         "digest",
         "sizeBytes",

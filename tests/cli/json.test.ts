@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { ADD, cli, HELLO, jsonOf, newModule } from "./support.ts";
 
 const NUMBER = expect.any(Number);
-const FIELDS = ["ok", "results", "exitCode", "trap", "timings", "exits", "memory"];
+const FIELDS = ["ok", "results", "exitCode", "trap", "timings", "exits", "memory", "fuelUsed"];
 
 describe("run --json", () => {
   it("has exactly its fields", async () => {
@@ -19,6 +19,7 @@ describe("run --json", () => {
       timings: { compileUs: NUMBER, createUs: NUMBER, bootUs: NUMBER, callUs: NUMBER, totalUs: NUMBER },
       exits: { io: NUMBER, mmio: 0, other: NUMBER },
       memory: { linearBytes: 0 },
+      fuelUsed: null,
     });
     const { compileUs, createUs, bootUs, callUs, totalUs } = object["timings"] as Record<string, number>;
     for (const us of [compileUs, createUs, bootUs, callUs]) expect(us).toBeGreaterThan(0);

@@ -32,6 +32,37 @@ const NUMBERS = newModule(
   "numbers",
 );
 
+describe("--fuel", () => {
+  it("ends a loop, and compiles with metering for it", async () => {
+    const run = await cli(["run", "--fuel", "1000", LOOP]);
+    expect(run.stderr).toContain("BARECELL_FUEL_EXHAUSTED");
+    expect(run.status).toBe(1);
+    const ended = jsonOf(await cli(["run", "--json", "--fuel", "1000", LOOP]));
+    expect(ended).toMatchObject({ ok: false, fuelUsed: "1000", error: { code: "BARECELL_FUEL_EXHAUSTED" } });
+  });
+
+  it("tells what was used; without --metering nothing is known", async () => {
+    const used = async (...options: string[]): Promise<unknown> =>
+      jsonOf(await cli(["run", "--json", ...options, "--invoke", "i32", NUMBERS, "7"]))["fuelUsed"];
+    expect(await used("--metering")).toBe("1");
+    expect(await used("--fuel", "9223372036854775807")).toBe("1");
+    expect(await used()).toBeNull();
+  });
+
+  it("is refused for an image that does not count, and for what is no number", async () => {
+    const image = join(newFolder(), "numbers.cell");
+    await cli(["compile", NUMBERS, "-o", image]);
+    const refused = await cli(["run", "--fuel", "5", "--invoke", "nothing", image]);
+    expect(refused.stderr).toContain("BARECELL_METERING_MISSING");
+    expect(refused.status).toBe(2);
+    for (const fuel of ["-1", "1.5", "x", "9223372036854775808"]) {
+      expect((await cli(["run", `--fuel=${fuel}`, NUMBERS])).status).toBe(2);
+    }
+    const metered = await cli(["run", "--metering", "--invoke", "nothing", image]);
+    expect(metered.stderr).toContain("compiled already");
+  });
+});
+
 describe("a command", () => {
   it("gets its arguments and the variables of --env, and nothing else", async () => {
     const run = await cli(["run", "--env", "A=1", "--env", "B=x=y", HELLO, "--json", "two words", "--"]);

@@ -16,6 +16,7 @@ export const imageName = (unit: number, module: string): string => `u${unit} ${m
 export interface CompileSettings {
   readonly optimize: 0 | 1 | 2 | 3;
   readonly targetCpu?: "x86-64-v2" | "x86-64-v3";
+  readonly metering?: boolean;
 }
 
 /** All modules of the units as one image. */
@@ -27,8 +28,8 @@ export function compileUnits(units: readonly Unit[], settings: CompileSettings):
       link: Object.fromEntries(Object.entries(link).map(([from, to]) => [from, imageName(i, to)])),
     })),
   );
-  const { optimize, targetCpu = "x86-64-v2" } = settings;
-  return compile(sources, { instantiate: "on-demand", optimize, targetCpu, cache: false });
+  const { optimize, targetCpu = "x86-64-v2", metering = false } = settings;
+  return compile(sources, { instantiate: "on-demand", optimize, targetCpu, metering, cache: false });
 }
 
 export function bootUnits(image: Image): MicroVM {
