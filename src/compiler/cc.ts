@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { TargetCpu } from "../image/manifest.ts";
 import { moduleName } from "./canonical-module.ts";
-import type { CheckedCompileOptions } from "./options.ts";
-import { runTool, type ToolLimits } from "./process.ts";
+import { type CheckedCompileOptions, toolLimits } from "./options.ts";
+import { runTool } from "./process.ts";
 import { type CCompiler, compilerIncludeFolder } from "./toolchain.ts";
 
 /** The guest's own sources, beside the compiled package. */
@@ -77,11 +77,7 @@ export async function buildImage(
   folder: string,
   options: CheckedCompileOptions,
 ): Promise<string> {
-  const limits: ToolLimits = {
-    timeoutMs: options.compileTimeoutMs,
-    memoryBytes: options.compileMemoryBytes,
-    fileBytes: options.compileOutputBytes,
-  };
+  const limits = toolLimits(options, options.compileMemoryBytes);
   const script = (await readFile(join(STUBS, "image.ld"), "utf8"))
     .replace("@LINEAR_PHDRS@", sources.linearScript.phdrs)
     .replace("@LINEAR_SECTIONS@", sources.linearScript.sections)

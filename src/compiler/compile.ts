@@ -19,6 +19,7 @@ import { packageVersion } from "../version.ts";
 import { adaptGeneratedCode } from "./adapt.ts";
 import { packBundles } from "./bundle-source.ts";
 import { cacheKey, defaultCacheFolder, readCache, writeCache } from "./cache.ts";
+import { throwIfCancelled } from "./cancel.ts";
 import { canonicalModule, importModule } from "./canonical-module.ts";
 import { buildImage, type Sources } from "./cc.ts";
 import { describeImage, tableCapacities } from "./describe.ts";
@@ -45,7 +46,7 @@ import { type Translation, translateToC } from "./wasm2c.ts";
  * @param source the module's bytes, or the path of its file; or a list of modules in the order in which they are instantiated: each can import
  *   what those before it export, and the last one is the main module, whose exports are the image's own
  * @throws BarecellError: BARECELL_MODULE_* for a module, BARECELL_LINK_FAILED for imports between modules, BARECELL_COMPILE_* for the tools,
- *   BARECELL_COMPILER_MISSING, BARECELL_FILE_UNREADABLE, BARECELL_FILE_UNWRITABLE (cache), BARECELL_BUNDLE_INVALID,
+ *   BARECELL_CANCELLED, BARECELL_COMPILER_MISSING, BARECELL_FILE_UNREADABLE, BARECELL_FILE_UNWRITABLE (cache), BARECELL_BUNDLE_INVALID,
  *   BARECELL_ARGUMENT_INVALID
  */
 export async function compile(
@@ -53,6 +54,7 @@ export async function compile(
   options: CompileOptions = {},
 ): Promise<Image> {
   const checked = checkCompileOptions(options);
+  throwIfCancelled(checked.signal);
   checked.onProgress("validate");
   const units = await readUnits(source, checked);
   // Before the work, so that what cannot be packed is said at once.
@@ -69,12 +71,14 @@ async function compileUnits(units: readonly CompileUnit[], checked: CheckedCompi
   const key = folder === false ? "" : cacheKey(units, compiler, packageVersion, checked);
   if (folder !== false) {
     const cached = await readCache(folder, key);
+    throwIfCancelled(checked.signal);
     if (cached) {
       checked.onProgress("cached");
       return cached;
     }
   }
   const image = await compileFresh(units, plan, compiler, checked);
+  throwIfCancelled(checked.signal);
   if (folder !== false) await writeCache(folder, key, image);
   checked.onProgress("done");
   return image;
@@ -106,6 +110,7 @@ async function compileFresh(
     );
     return finishImage(await readLinked(elfPath));
   } catch (error) {
+    throwIfCancelled(options.signal);
     // Not every tool says that this is its trouble: wasm2c writes half a file and is content.
     if (systemErrorCode(error) === "ENOSPC" || (await isFull(folder))) throw noTemporarySpace(error);
     throw error;

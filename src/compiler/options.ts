@@ -3,6 +3,7 @@ import { BC_PAGE_SIZE } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 import { TARGET_CPUS, type TargetCpu } from "../image/manifest.ts";
 import { type BundleSource, type CheckedBundles, checkBundles } from "./bundle-source.ts";
+import type { ToolLimits } from "./process.ts";
 
 export interface CompileOptions {
   /** A name for the module, in messages and in the image. Default: the file's name, or "module". Of several modules each has its own. */
@@ -33,6 +34,8 @@ export interface CompileOptions {
   readonly instantiate?: "boot" | "on-demand";
   /** Whether the code counts what it executes, so that calls can have a limit of fuel (docs/limits.md). Default false; it costs speed. */
   readonly metering?: boolean;
+  /** Ends the compilation when it is aborted: its processes are killed, its files removed. */
+  readonly signal?: AbortSignal;
   /** Called when a step begins. */
   readonly onProgress?: (step: CompileStep) => void;
 }
@@ -54,6 +57,7 @@ export interface CheckedCompileOptions {
   readonly compileOutputBytes: number;
   readonly instantiateAtBoot: boolean;
   readonly metering: boolean;
+  readonly signal: AbortSignal | undefined;
   readonly onProgress: (step: CompileStep) => void;
 }
 
@@ -91,6 +95,10 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
       `metering must be true or false, not ${String(metering)}`,
     );
   }
+  const { signal } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new BarecellError("BARECELL_ARGUMENT_INVALID", "signal must be an AbortSignal");
+  }
   const stackBytes = integer("stackBytes", options.stackBytes ?? 2 ** 20, MIN_STACK_BYTES, MAX_STACK_BYTES);
   return {
     name,
@@ -112,7 +120,18 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
     compileOutputBytes: integer("compileOutputBytes", options.compileOutputBytes ?? 2 ** 30, 4096, 2 ** 40),
     instantiateAtBoot: instantiate === "boot",
     metering,
+    signal,
     onProgress: options.onProgress ?? (() => {}),
+  };
+}
+
+/** How the processes of a compilation are held. @param memoryBytes address space of each; undefined for what reserves more than it uses */
+export function toolLimits(options: CheckedCompileOptions, memoryBytes: number | undefined): ToolLimits {
+  return {
+    timeoutMs: options.compileTimeoutMs,
+    memoryBytes,
+    fileBytes: options.compileOutputBytes,
+    signal: options.signal,
   };
 }
 

@@ -1,6 +1,7 @@
 /** Runs a tool of the compiler (wasm2c, the C compiler) as a child process with hard limits. */
 import { spawn } from "node:child_process";
 import { BarecellError } from "../errors.ts";
+import { throwIfCancelled } from "./cancel.ts";
 
 export interface ToolLimits {
   readonly timeoutMs: number;
@@ -8,6 +9,8 @@ export interface ToolLimits {
   readonly memoryBytes: number | undefined;
   /** Largest file it may write, bytes. */
   readonly fileBytes: number;
+  /** Kills the tool and all that it started. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface ToolRun {
@@ -20,7 +23,7 @@ const KEPT_OUTPUT_BYTES = 64 * 1024;
 
 /**
  * @throws BARECELL_COMPILER_MISSING if the program does not exist, BARECELL_COMPILE_LIMIT if it hit a limit,
- *   BARECELL_COMPILE_FAILED if it failed or was killed from outside
+ *   BARECELL_COMPILE_FAILED if it failed or was killed from outside, BARECELL_CANCELLED
  */
 export async function runTool(
   what: string,
@@ -28,6 +31,8 @@ export async function runTool(
   cwd: string,
   limits: ToolLimits,
 ): Promise<ToolRun> {
+  const { signal } = limits;
+  throwIfCancelled(signal);
   // `ulimit` because Node cannot set limits on a child; the shell gives way to the tool at once. Blocks are of 512 bytes (POSIX).
   const memory =
     limits.memoryBytes === undefined ? "" : `ulimit -v ${Math.ceil(limits.memoryBytes / 1024)}; `;
@@ -53,18 +58,20 @@ export async function runTool(
     killGroup();
   }, limits.timeoutMs);
   process.once("exit", killGroup);
+  signal?.addEventListener("abort", killGroup, { once: true });
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   try {
-    const { status, signal } = await new Promise<{ status: number | null; signal: string | null }>(
+    const { status, killedBy } = await new Promise<{ status: number | null; killedBy: string | null }>(
       (resolve, reject) => {
         child.on("error", reject);
-        child.on("close", (code, by) => resolve({ status: code, signal: by }));
+        child.on("close", (code, by) => resolve({ status: code, killedBy: by }));
       },
     );
     const run = { stdout: stdout(), stderr: stderr() };
+    throwIfCancelled(signal);
     if (status === 0) return run;
-    throw toolError(what, command[0], status, signal, timedOut, run, limits);
+    throw toolError(what, command[0], status, killedBy, timedOut, run, limits);
   } catch (error) {
     if (error instanceof BarecellError) throw error;
     throw new BarecellError("BARECELL_COMPILE_FAILED", `${what} could not be started: ${String(error)}`, {
@@ -73,6 +80,7 @@ export async function runTool(
   } finally {
     clearTimeout(timer);
     process.removeListener("exit", killGroup);
+    signal?.removeEventListener("abort", killGroup);
     killGroup();
   }
 }

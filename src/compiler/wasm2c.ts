@@ -3,9 +3,10 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BarecellError } from "../errors.ts";
+import { throwIfCancelled } from "./cancel.ts";
 import { moduleName } from "./canonical-module.ts";
-import type { CheckedCompileOptions } from "./options.ts";
-import { runTool, type ToolLimits } from "./process.ts";
+import { type CheckedCompileOptions, toolLimits } from "./options.ts";
+import { runTool } from "./process.ts";
 import { unsupported } from "./validate.ts";
 
 const CHILD = fileURLToPath(new URL("./wasm2c-child.js", import.meta.url));
@@ -50,12 +51,8 @@ export async function translateToC(
   folder: string,
   options: CheckedCompileOptions,
 ): Promise<Translation[]> {
-  const limits: ToolLimits = {
-    timeoutMs: options.compileTimeoutMs,
-    // V8 reserves far more address space than it uses.
-    memoryBytes: undefined,
-    fileBytes: options.compileOutputBytes,
-  };
+  // V8 reserves far more address space than it uses.
+  const limits = toolLimits(options, undefined);
   await Promise.all(modules.map(({ bytes }, i) => writeFile(join(folder, `${moduleName(i)}.wasm`), bytes)));
   const wasm2c: RunWasm2c = (indexes, ...switches) => {
     const jobs = indexes.map((i) => {
@@ -73,6 +70,8 @@ export async function translateToC(
     const guilty = Number(/^--next (\d+)$/m.exec(outputOf(error))?.[1] ?? 0);
     const name = modules.length === 1 ? "the module" : `the module '${modules[guilty]?.name}'`;
     await nameProposal(guilty, name, error, wasm2c);
+    // The attempts of naming it take any failure for an answer.
+    throwIfCancelled(options.signal);
     throw describe(error, name);
   }
   return Promise.all(
