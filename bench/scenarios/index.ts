@@ -2,8 +2,16 @@
 import type { Scenario } from "../scenario.ts";
 import { coldDirect } from "./cold-direct.ts";
 import { coldStaged } from "./cold-staged.ts";
+import { compileModules } from "./compile.ts";
 import { compute } from "./compute.ts";
 import { exits } from "./exits.ts";
 import { hostCall } from "./host-call.ts";
 
-export const SCENARIOS: readonly Scenario[] = [coldStaged, coldDirect, hostCall, exits, compute];
+export const SCENARIOS: readonly Scenario[] = [
+  coldStaged,
+  coldDirect,
+  hostCall,
+  exits,
+  compute,
+  compileModules,
+];

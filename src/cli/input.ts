@@ -13,7 +13,10 @@ import type { OptionsOf } from "./table.ts";
 const MAX_MODULE_BYTES = 64 * 2 ** 20;
 
 /** The options that `run`, `compile` and `inspect` share. */
-export type SharedOptions = Pick<OptionsOf<"run">, "targetCpu" | "stackSize" | "optimize" | "metering" | "cache"> &
+export type SharedOptions = Pick<
+  OptionsOf<"run">,
+  "targetCpu" | "stackSize" | "optimize" | "metering" | "cache"
+> &
   Pick<OptionsOf<"compile">, "bundle" | "maxBundle">;
 
 /** An image, and how it came about. */

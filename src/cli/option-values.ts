@@ -34,10 +34,11 @@ export function fuelCount(value: string): bigint {
 }
 
 /** The C compiler's level. */
-export function optimizeLevel(value: string): 0 | 1 | 2 | 3 {
+export function optimizeLevel(value: string): 0 | 1 | 2 | 3 | "quick" {
+  if (value === "quick") return value;
   const level = ([0, 1, 2, 3] as const).find((candidate) => String(candidate) === value);
   if (level !== undefined) return level;
-  throw new InvalidArgumentError("It must be 0, 1, 2 or 3.");
+  throw new InvalidArgumentError("It must be 0, 1, 2, 3 or quick.");
 }
 
 /** One of several words. */

@@ -75,7 +75,12 @@ const compileOptions = {
   stackSize: valued("--stack-size <size>", "the guest's stack; bytes, or with K, M or G", sizeInBytes, {
     standard: "1M",
   }),
-  optimize: valued("--optimize <level>", "level of the C compiler, 0 to 3", optimizeLevel, { standard: "2" }),
+  optimize: valued(
+    "--optimize <level>",
+    "level of the C compiler, 0 to 3, or quick for the soonest result",
+    optimizeLevel,
+    { standard: "2" },
+  ),
   metering: flag("--metering", "count what the guest executes, so that --fuel can limit it; costs speed"),
   cache: flag("--no-cache", "compile anew, and keep nothing in the cache"),
 };

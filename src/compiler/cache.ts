@@ -10,7 +10,7 @@ import { join, relative } from "node:path";
 import { BC_ABI_VERSION } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { Image } from "../image/image.ts";
-import { COMMON_FLAGS, MODULE_FLAGS, meteringFlags, STUBS, targetFlags } from "./cc.ts";
+import { COMMON_FLAGS, MODULE_FLAGS, meteringFlags, RUNTIME_FLAGS, STUBS, targetFlags } from "./cc.ts";
 import type { CheckedCompileOptions } from "./options.ts";
 import { type CCompiler, simdeIdentity } from "./toolchain.ts";
 
@@ -57,6 +57,21 @@ export function cacheKey(
     optimize: options.optimize,
     stackBytes: options.stackBytes,
     maxTableElements: options.maxTableElements,
+  };
+  return createHash("sha256").update(JSON.stringify(inputs)).digest("hex");
+}
+
+/** As `cacheKey`, of the guest's runtime alone (see runtime-object.ts). */
+export function runtimeKey(compiler: CCompiler, options: CheckedCompileOptions): string {
+  const inputs = {
+    stubs: stubsDigest(),
+    compiler: compiler.identity,
+    flags: [
+      ...COMMON_FLAGS,
+      ...RUNTIME_FLAGS,
+      ...targetFlags(options.targetCpu),
+      ...meteringFlags(options.metering),
+    ],
   };
   return createHash("sha256").update(JSON.stringify(inputs)).digest("hex");
 }

@@ -7,7 +7,9 @@ import type { TargetCpu } from "../image/manifest.ts";
 import { moduleName } from "./canonical-module.ts";
 import { type CheckedCompileOptions, toolLimits } from "./options.ts";
 import { runTool } from "./process.ts";
-import { type CCompiler, compilerIncludeFolder } from "./toolchain.ts";
+import { RUNTIME_SOURCES, runtimeObject } from "./runtime-object.ts";
+import type { CCompiler } from "./toolchain.ts";
+import { filesOf } from "./wasm2c.ts";
 
 /** The guest's own sources, beside the compiled package. */
 export const STUBS = fileURLToPath(new URL("../../guest-stubs", import.meta.url));
@@ -42,6 +44,17 @@ export const MODULE_FLAGS: readonly string[] = [
   "-w",
 ];
 
+/** Not the name of any source's object. */
+const RUNTIME_OBJECT = "runtime-all.o";
+
+/** Flags of the guest's own sources. */
+export const RUNTIME_FLAGS: readonly string[] = [
+  "-O2",
+  "-fno-builtin",
+  "-fno-tree-loop-distribute-patterns",
+  "-fno-delete-null-pointer-checks",
+];
+
 export function targetFlags(target: TargetCpu): string[] {
   // No fused multiply-add: WebAssembly rounds twice. gcc 12's vectoriser makes one (vfmaddsub) in spite of -ffp-contract=off.
   return [`-march=${target}`, "-mtune=generic", "-mno-fma"];
@@ -66,6 +79,12 @@ export interface Sources {
   readonly linkedSymbols: string;
   /** Symbols for the linker script. */
   readonly symbols: ReadonlyMap<string, number>;
+  /** Folder of the compiler's own headers. */
+  readonly include: string;
+  /** Stands for all that the guest's runtime depends on. */
+  readonly runtimeKey: string;
+  /** Folder of the cache, or false for none. */
+  readonly cache: string | false;
   /** Folder of the SIMDe headers, if the module needs them. */
   readonly simde: string | undefined;
 }
@@ -78,18 +97,18 @@ export async function buildImage(
   options: CheckedCompileOptions,
 ): Promise<string> {
   const limits = toolLimits(options, options.compileMemoryBytes);
+  const modules = sources.modulesC.flatMap((text, i) => filesOf(moduleName(i), text));
   const script = (await readFile(join(STUBS, "image.ld"), "utf8"))
     .replace("@LINEAR_PHDRS@", sources.linearScript.phdrs)
     .replace("@LINEAR_SECTIONS@", sources.linearScript.sections)
     .replace("@LINKED_SYMBOLS@", sources.linkedSymbols);
   await Promise.all([
     writeFile(join(folder, "image.ld"), script),
-    ...sources.modulesC.map((text, i) => writeFile(join(folder, `${moduleName(i)}.c`), text)),
+    ...modules.map(({ name, text }) => writeFile(join(folder, name), text)),
     writeFile(join(folder, "glue.c"), sources.glueC),
     writeFile(join(folder, "image.S"), sources.imageS),
     ...[...sources.files].map(([name, content]) => writeFile(join(folder, name), content)),
   ]);
-  const include = await compilerIncludeFolder(compiler);
   // Only SIMDe wants the system's headers (for types and inline functions); ours come first.
   const shared = [
     ...COMMON_FLAGS,
@@ -102,28 +121,32 @@ export async function buildImage(
     "-isystem",
     join(STUBS, "include"),
     "-isystem",
-    include,
+    sources.include,
     ...(sources.simde === undefined ? ["-nostdinc"] : ["-idirafter", sources.simde]),
     "-c",
   ];
   const cc = (...args: string[]) =>
     runTool("the C compiler", [compiler.path, ...shared, ...args], folder, limits);
   options.onProgress("compile");
-  const modules = sources.modulesC.map((_, i) => moduleName(i));
+  // The largest first: what begins last should not take longest.
+  const units = modules
+    .filter(({ name }) => name.endsWith(".c"))
+    .sort((a, b) => b.text.length - a.text.length)
+    .map(({ name }) => name);
+  const makeRuntime = async (): Promise<Uint8Array> => {
+    const objects = RUNTIME_SOURCES.map((name) => name.replace(/\.[cS]$/, ".o"));
+    await cc(...RUNTIME_FLAGS, ...RUNTIME_SOURCES.map((name) => join(STUBS, name)));
+    const link = ["-r", "-nostdlib", ...objects, "-o", RUNTIME_OBJECT];
+    await runTool("the linker", [compiler.path, ...link], folder, limits);
+    return readFile(join(folder, RUNTIME_OBJECT));
+  };
   await inParallel([
-    ...modules.map((name) => () => cc(`-O${options.optimize}`, ...MODULE_FLAGS, `${name}.c`)),
-    () => cc(`-O${options.optimize}`, ...MODULE_FLAGS, "glue.c"),
-    () =>
-      cc(
-        "-O2",
-        "-fno-builtin",
-        "-fno-tree-loop-distribute-patterns",
-        "-fno-delete-null-pointer-checks",
-        ...["runtime.c", "memory.c", "answers.c", "output.c", "boot.S", "ring3.S"].map((name) =>
-          join(STUBS, name),
-        ),
-        "image.S",
-      ),
+    async () => {
+      const object = await runtimeObject(sources.runtimeKey, sources.cache, makeRuntime);
+      await writeFile(join(folder, RUNTIME_OBJECT), object);
+    },
+    ...units.map((name) => () => cc(`-O${options.optimize}`, ...MODULE_FLAGS, name)),
+    () => cc(`-O${options.optimize}`, ...MODULE_FLAGS, "glue.c", "image.S"),
   ]);
   options.onProgress("link");
   const defsym = [...sources.symbols].map(([name, value]) => `-Wl,--defsym,${name}=${value}`);
@@ -137,17 +160,11 @@ export async function buildImage(
       "-Wl,-z,max-page-size=4096,-z,common-page-size=4096,-z,noexecstack,--build-id=none,--no-warn-mismatch",
       ...defsym,
       "-Wl,-T,image.ld",
-      ...[
-        "boot.o",
-        "ring3.o",
-        ...modules.map((name) => `${name}.o`),
-        "glue.o",
-        "runtime.o",
-        "memory.o",
-        "answers.o",
-        "output.o",
-        "image.o",
-      ],
+      RUNTIME_OBJECT,
+      // In the order of the files, not of the jobs.
+      ...modules.flatMap(({ name }) => (name.endsWith(".c") ? [name.replace(/\.c$/, ".o")] : [])),
+      "glue.o",
+      "image.o",
       "-o",
       "image.elf",
     ],

@@ -18,7 +18,7 @@ import { fixedTablePages } from "../image/page-tables.ts";
 import { packageVersion } from "../version.ts";
 import { adaptGeneratedCode } from "./adapt.ts";
 import { packBundles } from "./bundle-source.ts";
-import { cacheKey, defaultCacheFolder, readCache, writeCache } from "./cache.ts";
+import { cacheKey, defaultCacheFolder, readCache, runtimeKey, writeCache } from "./cache.ts";
 import { throwIfCancelled } from "./cancel.ts";
 import { canonicalModule, importModule } from "./canonical-module.ts";
 import { buildImage, type Sources } from "./cc.ts";
@@ -35,9 +35,15 @@ import {
 } from "./linear-layout.ts";
 import { type LinkPlan, linkModules } from "./linker.ts";
 import { meterModule, type Payments } from "./metering.ts";
-import { type CheckedCompileOptions, type CompileOptions, checkCompileOptions } from "./options.ts";
+import { type CheckedCompileOptions, type CompileOptions, checkCompileOptions, levelFor } from "./options.ts";
 import { type CompileUnit, type ModuleSource, readUnits } from "./sources.ts";
-import { type CCompiler, compilerVersion, findCCompiler, findSimde } from "./toolchain.ts";
+import {
+  type CCompiler,
+  compilerIncludeFolder,
+  compilerVersion,
+  findCCompiler,
+  findSimde,
+} from "./toolchain.ts";
 import { unsupported } from "./validate.ts";
 import { type Translation, translateToC } from "./wasm2c.ts";
 
@@ -53,10 +59,12 @@ export async function compile(
   source: Uint8Array | string | URL | readonly ModuleSource[],
   options: CompileOptions = {},
 ): Promise<Image> {
-  const checked = checkCompileOptions(options);
-  throwIfCancelled(checked.signal);
-  checked.onProgress("validate");
-  const units = await readUnits(source, checked);
+  const given = checkCompileOptions(options);
+  throwIfCancelled(given.signal);
+  given.onProgress("validate");
+  const units = await readUnits(source, given);
+  const moduleBytes = units.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  const checked = { ...given, optimize: levelFor(given.optimize, moduleBytes) };
   // Before the work, so that what cannot be packed is said at once.
   const bundle = await packBundles(checked.bundle, checked.maxBundleBytes);
   const image = await compileUnits(units, checked);
@@ -77,7 +85,7 @@ async function compileUnits(units: readonly CompileUnit[], checked: CheckedCompi
       return cached;
     }
   }
-  const image = await compileFresh(units, plan, compiler, checked);
+  const image = await compileFresh(units, plan, compiler, folder, checked);
   throwIfCancelled(checked.signal);
   if (folder !== false) await writeCache(folder, key, image);
   checked.onProgress("done");
@@ -88,6 +96,7 @@ async function compileFresh(
   units: readonly CompileUnit[],
   plan: LinkPlan,
   compiler: CCompiler,
+  cache: string | false,
   options: CheckedCompileOptions,
 ): Promise<Image> {
   const folder = await makeFolder();
@@ -98,16 +107,17 @@ async function compileFresh(
   try {
     options.onProgress("translate");
     const modules = canonicalModules(units, plan, options.metering);
-    const [translations, version] = await Promise.all([
+    const [translations, version, include] = await Promise.all([
       translateToC(modules, folder, options),
       compilerVersion(compiler),
+      compilerIncludeFolder(compiler),
     ]);
-    const elfPath = await buildImage(
-      compiler,
-      imageSources(units, plan, translations, paymentsOf(modules, options.metering), version, options),
-      folder,
-      options,
-    );
+    const payments = paymentsOf(modules, options.metering);
+    const sources: Sources = {
+      ...imageSources(units, plan, translations, payments, version, options),
+      ...{ include, cache, runtimeKey: runtimeKey(compiler, options) },
+    };
+    const elfPath = await buildImage(compiler, sources, folder, options);
     return finishImage(await readLinked(elfPath));
   } catch (error) {
     throwIfCancelled(options.signal);
@@ -161,7 +171,7 @@ function imageSources(
   payments: readonly (Payments | undefined)[],
   version: string,
   options: CheckedCompileOptions,
-): Sources {
+): Omit<Sources, "include" | "cache" | "runtimeKey"> {
   const entries = new EntryList(units, !options.instantiateAtBoot);
   const generated = translations.map(({ source }) => source);
   const hasVectors = translations.map(usesVectors);

@@ -6,10 +6,11 @@
  * memory, then allocate a negative amount of stack, which moves the stack pointer up to the new end. V8's own stack for it is as small, and
  * only a worker thread may have a larger one.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { compileFunction } from "node:vm";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 
@@ -79,7 +80,17 @@ function splitScript(text: string): WorkerInput {
   };
 }
 
+/** Modules below this size are done before V8's better code for the tool is; making it only takes the processors from others. */
+const LARGE_MODULE_BYTES = 2 ** 20;
+
 async function runJobs(): Promise<void> {
+  // Most of the tool is never used. A V8 that does not know these switches says nothing.
+  setFlagsFromString("--wasm-lazy-compilation");
+  const inputs = jobsOf(process.argv.slice(2)).map(([input = ""]) => statSync(input).size);
+  if (inputs.every((sizeBytes) => sizeBytes < LARGE_MODULE_BYTES)) {
+    setFlagsFromString("--no-wasm-dynamic-tiering");
+    setFlagsFromString("--no-wasm-tier-up");
+  }
   // The script decodes and compiles its own binary; once is enough for all modules.
   const input = splitScript(readFileSync(script, "utf8").replace(/^#!.*\n/, ""));
   const waiting = [...jobsOf(process.argv.slice(2)).entries()];

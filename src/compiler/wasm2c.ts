@@ -27,6 +27,7 @@ const PROPOSALS: readonly (readonly [string, string])[] = [
 
 /** What wasm2c made of a module. */
 export interface Translation {
+  /** Of a large module several files (see `joinFiles`). */
   readonly source: string;
   /** Left in the folder too, as `m0.h` and so on, since the source includes it. */
   readonly header: string;
@@ -38,6 +39,35 @@ export interface CanonicalModule {
   readonly name: string;
   /** Under harmless names (see canonical-module.ts). */
   readonly bytes: Uint8Array;
+}
+
+/** From this size on a module becomes several files, each for a C compiler of its own: for the sake of time, and of the memory that one takes. */
+const SPLIT_FROM_BYTES = 96 * 1024;
+const PART_BYTES = 48 * 1024;
+/** Where the code is to be as fast as can be, the C compiler sees all of it, up to this size. */
+const SPLIT_FASTEST_FROM_BYTES = 4 * 2 ** 20;
+const MOST_PARTS = 400;
+
+/** By size alone, so that the image does not depend on the machine. */
+function partsOf({ bytes }: CanonicalModule, options: CheckedCompileOptions): number {
+  if (bytes.length < (options.optimize === 3 ? SPLIT_FASTEST_FROM_BYTES : SPLIT_FROM_BYTES)) return 1;
+  return Math.min(Math.ceil(bytes.length / PART_BYTES), MOST_PARTS);
+}
+
+/** Cannot be part of what wasm2c writes: all names in that are ours. */
+const FILE_MARK = "\n/* barecell: the next file */\n";
+
+/** Several files as one text, so that what is changed in it is looked for in all. The first is the header that the others include. */
+const joinFiles = (files: readonly string[]): string => files.join(FILE_MARK);
+
+/** The files of a module's C, by their names in the build folder. */
+export function filesOf(name: string, source: string): { readonly name: string; readonly text: string }[] {
+  const [first = "", ...rest] = source.split(FILE_MARK);
+  if (rest.length === 0) return [{ name: `${name}.c`, text: first }];
+  return [
+    { name: `${name}-impl.h`, text: first },
+    ...rest.map((text, i) => ({ name: `${name}_${i}.c`, text })),
+  ];
 }
 
 type RunWasm2c = (modules: readonly number[], ...switches: string[]) => Promise<unknown>;
@@ -57,7 +87,9 @@ export async function translateToC(
   const wasm2c: RunWasm2c = (indexes, ...switches) => {
     const jobs = indexes.map((i) => {
       const name = moduleName(i);
-      return [`${name}.wasm`, "-o", `${name}.c`, "-n", name, ...switches];
+      const parts = partsOf(modules[i] as CanonicalModule, options);
+      const split = parts === 1 ? [] : ["--num-outputs", String(parts)];
+      return [`${name}.wasm`, "-o", `${name}.c`, "-n", name, ...split, ...switches];
     });
     const words = jobs.flatMap((job, i) => (i === 0 ? job : ["--next", ...job]));
     return runTool("wasm2c", [process.execPath, CHILD, ...words], folder, limits);
@@ -75,10 +107,16 @@ export async function translateToC(
     throw describe(error, name);
   }
   return Promise.all(
-    all.map(async (i) => ({
-      source: await readFile(join(folder, `${moduleName(i)}.c`), "utf8"),
-      header: await readFile(join(folder, `${moduleName(i)}.h`), "utf8"),
-    })),
+    all.map(async (i) => {
+      const read = (file: string): Promise<string> => readFile(join(folder, file), "utf8");
+      const name = moduleName(i);
+      const parts = partsOf(modules[i] as CanonicalModule, options);
+      const files =
+        parts === 1
+          ? [`${name}.c`]
+          : [`${name}-impl.h`, ...Array.from({ length: parts }, (_, part) => `${name}_${part}.c`)];
+      return { source: joinFiles(await Promise.all(files.map(read))), header: await read(`${name}.h`) };
+    }),
   );
 }
 

@@ -161,7 +161,7 @@ export async function failure(
   expect(machine.stderr).toBe("");
   const left = readdirSync(cache, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   expect(
-    left.map(({ name }) => name).filter((name) => !/^[0-9a-f]{64}\.cell$/.test(name)),
+    left.map(({ name }) => name).filter((name) => !/^[0-9a-f]{64}\.(cell|runtime)$/.test(name)),
     "the cache holds what is no image",
   ).toEqual([]);
   return human.stderr;

@@ -48,7 +48,7 @@ describe("wrong usage", () => {
     [["run", "--boot", "warm", HELLO], /Allowed choices are staged, direct/],
     [["run", "--unknown-imports", "ask", HELLO], /refuse, trap, default/],
     [["run", "--target-cpu", "pentium", HELLO], /x86-64-v2, x86-64-v3/],
-    [["run", "--optimize", "9", HELLO], /must be 0, 1, 2 or 3/],
+    [["run", "--optimize", "9", HELLO], /must be 0, 1, 2, 3 or quick/],
     [["inspect", ADD, "more"], /too many arguments/],
     [["doctor", "more"], /too many arguments/],
   ])("%j has the status 2", async (args, message) => {
