@@ -11,17 +11,6 @@
 namespace barecell {
 namespace {
 
-class Paused {
- public:
-  Paused(StopControl& stop, bool waits) : stop_(stop) { stop_.pause(waits); }
-  ~Paused() { stop_.resume(); }
-  Paused(const Paused&) = delete;
-  Paused& operator=(const Paused&) = delete;
-
- private:
-  StopControl& stop_;
-};
-
 // Waits for the event, the deadline or a cancel; false: the run is to end. Other limits do not count while the host's function runs, and other threads may run
 // the vCPU meanwhile, so of StopControl only is_cancelled() may be asked here.
 bool wait_for_event(int event, StopControl& stop, int64_t deadline_ns) noexcept {
@@ -92,7 +81,7 @@ int HostFunctions::dispatch(Napi::Env env, uint32_t import, uint64_t token, std:
 }
 
 HostCallAction HostFunctions::call_here(uint32_t import, Vm& vm, std::span<bc_slot> slots) {
-  Paused paused(vm.stop(), false);
+  PausedRun paused(vm.stop(), false);
   calls_here_++;
   int result = dispatch(dispatch_.Env(), import, 0, slots);
   calls_here_--;
@@ -100,7 +89,7 @@ HostCallAction HostFunctions::call_here(uint32_t import, Vm& vm, std::span<bc_sl
 }
 
 HostCallAction HostFunctions::call_there(uint32_t import, Vm& vm, std::span<bc_slot> slots) {
-  Paused paused(vm.stop(), true);
+  PausedRun paused(vm.stop(), true);
   Wait wait;
   wait.slots.assign(slots.begin(), slots.end());
   {

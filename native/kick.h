@@ -97,4 +97,16 @@ class StopControl {
   std::atomic<bool> cancelled_forever_{false};
 };
 
+// pause() and resume() around JavaScript.
+class PausedRun {
+ public:
+  PausedRun(StopControl& stop, bool waits) : stop_(stop) { stop_.pause(waits); }
+  ~PausedRun() { stop_.resume(); }
+  PausedRun(const PausedRun&) = delete;
+  PausedRun& operator=(const PausedRun&) = delete;
+
+ private:
+  StopControl& stop_;
+};
+
 }  // namespace barecell

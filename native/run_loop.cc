@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "call_trace.h"
 #include "vm.h"
 
 namespace barecell {
@@ -75,6 +76,7 @@ Outcome Vm::run(const RunLimits& limits) {
   mailbox()->max_table_elements = limits.max_table_elements;
   host_calls_left_ = limits.max_host_calls;
   RunScope scope(stop_, run_page(), limits.time);
+  UsageScope used(options_.counts_usage ? &usage_ : nullptr);
   run_until_over(outcome);
   return outcome;
 }
@@ -221,14 +223,14 @@ bool Vm::handle_import(size_t index, Outcome& outcome) {
     outcome.detail = "it wrote to the closed port of import " + std::to_string(index);
     return true;
   }
-  host_calls_[index]++;
+  std::atomic_ref<uint64_t>((*counts_)[index]).fetch_add(1, std::memory_order_relaxed);
   if (host_calls_left_ == 0) {
     take_registers(outcome);
     outcome.kind = OutcomeKind::HostCalls;
     return true;
   }
   host_calls_left_--;
-  switch (import.native ? call_native(index, outcome) : call_script(import.script)) {
+  switch (import.native ? call_native(index, outcome) : call_script(index)) {
     case HostCallAction::Continue:
       return false;
     case HostCallAction::Exit:
@@ -258,22 +260,36 @@ HostCallAction Vm::call_native(size_t index, Outcome& outcome) {
   HostCall call{{}, memory_.linear(image_->layout().import_memories[index]), waiter};
   size_t slots = std::min<size_t>(kHostCallMaxSlots, (image_->layout().mailbox_bytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES);
   std::memcpy(call.slots.data(), box->slots, slots * sizeof(bc_slot));
-  HostCallAction action = options_.imports[index].native(call);
+  auto serve = [&]() { return options_.imports[index].native(call); };
+  HostCallAction action = options_.trace == nullptr ? serve() : observed(index, call.slots, waiter, serve);
   if (action == HostCallAction::Continue) std::memcpy(box->slots, call.slots.data(), slots * sizeof(bc_slot));
   outcome.code = call.exit_code;
   return action;
 }
 
 // The counts come from the manifest, so they are checked against the mailbox like a call's.
-HostCallAction Vm::call_script(const ScriptFunction& function) {
+HostCallAction Vm::call_script(size_t index) {
+  const ScriptFunction& function = options_.imports[index].script;
   size_t capacity = (image_->layout().mailbox_bytes - BC_MAILBOX_HEADER_BYTES) / BC_SLOT_BYTES;
   if (function.argument_count > capacity || function.result_count > capacity) throw Failure("BARECELL_INTERNAL", "more values than the mailbox holds");
   // Copies: the guest's own calls use the mailbox while the function runs.
   std::vector<bc_slot> slots(std::max(function.argument_count, function.result_count));
   copy_bytes(slots.data(), mailbox()->slots, function.argument_count * sizeof(bc_slot));
-  HostCallAction action = function.call(*this, slots);
+  auto serve = [&]() { return function.call(*this, slots); };
+  HostCallAction action;
+  if (options_.trace == nullptr) {
+    action = serve();
+  } else {
+    StoppableWait waiter(stop_);
+    action = observed(index, slots, waiter, serve);
+  }
   if (action == HostCallAction::Continue) copy_bytes(mailbox()->slots, slots.data(), function.result_count * sizeof(bc_slot));
   return action;
+}
+
+// With what the guest gave and got in `slots`.
+HostCallAction Vm::observed(size_t index, std::span<bc_slot> slots, Waiter& waiter, const std::function<HostCallAction()>& serve) {
+  return options_.trace->observe(index, slots, memory_.linear(image_->layout().import_memories[index]), stop_, waiter, serve);
 }
 
 void Vm::handle_grow() {
@@ -281,6 +297,7 @@ void Vm::handle_grow() {
   uint64_t pages = box->grow_pages;
   uint32_t memory = box->grow_memory;
   box->grow_result = memory_.grow(memory, pages);
+  std::atomic_ref<uint64_t>(counts_->back()).store(memory_.refusals(), std::memory_order_relaxed);
 }
 
 void Vm::take_registers(Outcome& outcome) const {

@@ -12,7 +12,7 @@ namespace barecell {
 Vm::Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options)
     : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes), answers_(options_.answers), output_(options_.output) {
   options_.imports.resize(image_->layout().import_memories.size());
-  host_calls_.resize(options_.imports.size());
+  counts_->resize(options_.imports.size() + 1);
   timeline_.memory_mapped_ns = monotonic_ns();
 }
 

@@ -18,8 +18,11 @@
 #include "kvm.h"
 #include "outcome.h"
 #include "run_limits.h"
+#include "run_usage.h"
 
 namespace barecell {
+
+class CallTrace;
 
 struct VmOptions {
   bool staged = true;
@@ -29,6 +32,9 @@ struct VmOptions {
   AnswerGrants answers;
   // Null: the guest keeps no output.
   std::shared_ptr<OutputTaker> output;
+  // Null: nobody looks.
+  std::shared_ptr<CallTrace> trace;
+  bool counts_usage = false;
 };
 
 // When each step of a boot was done, CLOCK_MONOTONIC nanoseconds; 0: not reached.
@@ -78,7 +84,12 @@ class Vm {
   const Image& image() const noexcept { return *image_; }
   const ExitCounts& exits() const noexcept { return exits_; }
   // For each import, how often it was called.
-  std::span<const uint64_t> host_calls() const noexcept { return host_calls_; }
+  std::span<const uint64_t> host_calls() const noexcept { return std::span(*counts_).first(options_.imports.size()); }
+  // The same, and then how often growth was refused; to be kept, also by another thread.
+  std::shared_ptr<std::vector<uint64_t>> counts() const noexcept { return counts_; }
+  const RunUsage& usage() const noexcept { return usage_; }
+  int vm_fd() const noexcept { return vm_.get(); }
+  int vcpu_fd() const noexcept { return vcpu_.get(); }
   Timeline timeline();
 
  private:
@@ -93,7 +104,8 @@ class Vm {
   bool handle_port(uint16_t port, Outcome& outcome);
   bool handle_import(size_t index, Outcome& outcome);
   HostCallAction call_native(size_t index, Outcome& outcome);
-  HostCallAction call_script(const ScriptFunction& function);
+  HostCallAction call_script(size_t index);
+  HostCallAction observed(size_t index, std::span<bc_slot> slots, Waiter& waiter, const std::function<HostCallAction()>& serve);
   void handle_grow();
   HostCallAction take_output();
   void take_registers(Outcome& outcome) const;
@@ -115,7 +127,9 @@ class Vm {
   Mapping run_mapping_;
   StopControl stop_;
   ExitCounts exits_;
-  std::vector<uint64_t> host_calls_;
+  // Others read while this thread counts: std::atomic_ref.
+  std::shared_ptr<std::vector<uint64_t>> counts_ = std::make_shared<std::vector<uint64_t>>();
+  RunUsage usage_;
   uint64_t host_calls_left_ = 0;
   int64_t fuel_ = 0;
   bool in_ring3_ = false;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "call_trace.h"
 #include "image_binding.h"
 #include "napi_values.h"
 #include "vm_config.h"
@@ -94,6 +95,10 @@ Napi::Function VmBinding::define(Napi::Env env) {
                          InstanceMethod<&VmBinding::set_fuel>("setFuel"),
                          InstanceMethod<&VmBinding::fuel_left>("fuelLeft"),
                          InstanceMethod<&VmBinding::take_output>("takeOutput"),
+                         InstanceMethod<&VmBinding::counts>("counts"),
+                         InstanceMethod<&VmBinding::usage>("usage"),
+                         InstanceMethod<&VmBinding::kvm_stats>("kvmStats"),
+                         InstanceMethod<&VmBinding::drain_trace>("drainTrace"),
                      });
 }
 
@@ -114,7 +119,10 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
       require(dispatch.IsFunction(), "dispatch");
       functions_ = std::make_shared<HostFunctions>(environment, dispatch.As<Napi::Function>(), as_slots(host_calls.As<Napi::Object>().Get("slots")));
     }
-    vm_ = std::make_shared<Vm>(Kvm::shared(), image->image(), read_vm_options(config, wasi_, functions_));
+    VmOptions options = read_vm_options(config, wasi_, functions_);
+    options.trace = trace_ = read_call_trace(config.Get("trace"), environment);
+    options.counts_usage = get_bool(config, "usage");
+    vm_ = std::make_shared<Vm>(Kvm::shared(), image->image(), std::move(options));
     live_vms_ = environment.live_vms();
     live_vms_->insert(vm_);
   });
@@ -301,6 +309,7 @@ Napi::Value VmBinding::dispose(const Napi::CallbackInfo& info) {
       live_vms_->erase(vm_);
       vm_.reset();
       functions_.reset();
+      trace_.reset();
       wasi_->close();
     }
     return info.Env().Undefined();

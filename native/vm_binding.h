@@ -12,6 +12,9 @@
 
 namespace barecell {
 
+// vm_observed.cc
+std::shared_ptr<CallTrace> read_call_trace(const Napi::Value& value, Environment& environment);
+
 class VmBinding : public Napi::ObjectWrap<VmBinding> {
  public:
   static Napi::Function define(Napi::Env env);
@@ -42,6 +45,11 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
   Napi::Value set_fuel(const Napi::CallbackInfo& info);
   Napi::Value fuel_left(const Napi::CallbackInfo& info);
   Napi::Value take_output(const Napi::CallbackInfo& info);
+  // vm_observed.cc
+  Napi::Value counts(const Napi::CallbackInfo& info);
+  Napi::Value usage(const Napi::CallbackInfo& info);
+  Napi::Value kvm_stats(const Napi::CallbackInfo& info);
+  Napi::Value drain_trace(const Napi::CallbackInfo& info);
 
   struct CallRequest;
   CallRequest call_request(const Napi::CallbackInfo& info, size_t first);
@@ -56,6 +64,7 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
 
   std::shared_ptr<wasi::Instance> wasi_;
   std::shared_ptr<HostFunctions> functions_;
+  std::shared_ptr<CallTrace> trace_;
   std::shared_ptr<Vm> vm_;
   std::shared_ptr<LiveVms> live_vms_;
   // JavaScript thread only.

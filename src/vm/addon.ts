@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { BC_ABI_VERSION } from "../abi.ts";
 import { BarecellError, type ErrorCode, errorTable, errorText } from "../errors.ts";
+import type { NativeTrace } from "../observe/trace-batch.ts";
 
 /** `OutcomeKind` of native/outcome.h, in its order. */
 export const OUTCOME = {
@@ -120,6 +121,17 @@ export interface NativeVmOptions {
         readonly slots: Uint8Array;
       }
     | undefined;
+  readonly trace: NativeTrace | undefined;
+  /** Whether usage() counts. */
+  readonly usage: boolean;
+}
+
+/** `RunUsage` of native/run_usage.h, of all runs. */
+export interface NativeUsage {
+  readonly userUs: number;
+  readonly systemUs: number;
+  readonly minorFaults: number;
+  readonly majorFaults: number;
 }
 
 /** `wasi::Config` of native/wasi/instance.h. */
@@ -219,6 +231,13 @@ export interface NativeVm {
   exits(): { readonly io: number; readonly mmio: number; readonly other: number };
   hostCalls(): readonly number[];
   growthRefusals(): number;
+  /** Calls of each import, then growth refused: as they are whenever one looks. To be asked for once. */
+  counts(): BigUint64Array;
+  usage(): NativeUsage;
+  /** By name; empty where KVM counts nothing. */
+  kvmStats(): Readonly<Record<string, number>>;
+  /** Delivers what `trace.deliver` has not got yet. */
+  drainTrace(): void;
   timeline(): NativeTimeline;
   takeOutput(stream: "stdout" | "stderr"): Uint8Array<ArrayBuffer>;
   /** What each boot or call from now on may use; from 0 to 2^63 - 1. */

@@ -1,6 +1,8 @@
 /** Runs entries of an image in its VM, one at a time, and keeps the VM's state. What the values mean, the callers know. */
 import { BarecellError, type ErrorCode } from "../errors.ts";
 import type { Image } from "../image/image.ts";
+import type { CallTracer } from "../observe/call-tracer.ts";
+import type { VmObserver } from "../observe/vm-observer.ts";
 import { fromNative, type NativeOutcome, type NativeVm, OUTCOME } from "./addon.ts";
 import { Fuel } from "./fuel.ts";
 import type { HostCalls } from "./host-calls.ts";
@@ -17,6 +19,8 @@ export type VmState = "ready" | "running" | "poisoned" | "disposed";
 export interface EntryRun {
   /** For messages: `'fib'`. */
   readonly what: string;
+  /** The export, of a call. */
+  readonly name?: string;
   /** Place in the image's list of entries. */
   readonly entry: number;
   /** Arguments before, results after; 16 bytes each. */
@@ -42,6 +46,9 @@ export class Execution implements Runner {
   readonly native: NativeVm;
   readonly options: CheckedBootOptions;
   readonly fuel: Fuel;
+  readonly observer: VmObserver;
+  /** Kept here, as native code does not keep it. */
+  readonly tracer: CallTracer | undefined;
   readonly #hostCalls: HostCalls;
   readonly #streams: StandardStreams;
   #state: VmState = "ready";
@@ -52,19 +59,23 @@ export class Execution implements Runner {
   #broken: BarecellError | undefined;
   #released: Promise<void> | undefined;
 
-  constructor(
-    image: Image,
-    native: NativeVm,
-    options: CheckedBootOptions,
-    hostCalls: HostCalls,
-    streams: StandardStreams,
-  ) {
-    this.image = image;
-    this.native = native;
-    this.options = options;
-    this.#hostCalls = hostCalls;
-    this.#streams = streams;
-    this.fuel = new Fuel(image, native);
+  constructor(parts: {
+    readonly image: Image;
+    readonly native: NativeVm;
+    readonly options: CheckedBootOptions;
+    readonly hostCalls: HostCalls;
+    readonly streams: StandardStreams;
+    readonly observer: VmObserver;
+    readonly tracer: CallTracer | undefined;
+  }) {
+    this.image = parts.image;
+    this.native = parts.native;
+    this.options = parts.options;
+    this.#hostCalls = parts.hostCalls;
+    this.#streams = parts.streams;
+    this.observer = parts.observer;
+    this.tracer = parts.tracer;
+    this.fuel = new Fuel(parts.image, parts.native);
   }
 
   get state(): VmState {
@@ -101,17 +112,17 @@ export class Execution implements Runner {
   /** On a thread of its own. */
   async run(run: EntryRun): Promise<void> {
     const { entry, slots, argumentCount, resultCount, limits } = run;
-    await this.#perform(run, () =>
-      this.native.call(entry, slots, argumentCount, resultCount, limits.numbers),
-    );
+    const start = (): Promise<true | NativeOutcome> =>
+      this.native.call(entry, slots, argumentCount, resultCount, limits.numbers);
+    await this.observer.run({ kind: "call", name: run.name }, () => this.#perform(run, start));
   }
 
   /** On the calling thread. */
   runSync(run: EntryRun): void {
     const { entry, slots, argumentCount, resultCount, limits } = run;
-    this.#performSync(run, () =>
-      this.native.callSync(entry, slots, argumentCount, resultCount, limits.numbers),
-    );
+    const perform = (): true | NativeOutcome =>
+      this.native.callSync(entry, slots, argumentCount, resultCount, limits.numbers);
+    this.observer.runSync({ kind: "call", name: run.name }, () => this.#performSync(run, perform));
   }
 
   async #perform(run: EntryRun, start: () => Promise<true | NativeOutcome>): Promise<void> {
@@ -168,6 +179,7 @@ export class Execution implements Runner {
   /** @returns what to do when the run is over */
   #begin(run: EntryRun): () => void {
     this.#state = "running";
+    this.observer.began();
     const { signal } = run;
     // What comes between here and the end of the run, native code tells from what comes later (W8 in native/kick.h).
     const onAbort = (): void => {
@@ -178,6 +190,7 @@ export class Execution implements Runner {
     signal?.addEventListener("abort", onAbort, { once: true });
     return () => {
       signal?.removeEventListener("abort", onAbort);
+      if (this.tracer !== undefined) this.native.drainTrace();
       this.#hostCalls.end(
         this.#aborted?.reason ?? new BarecellError("BARECELL_CONTEXT_STALE", "the guest's call is over"),
       );
@@ -186,6 +199,12 @@ export class Execution implements Runner {
 
   /** A call into the guest by a host function, on the thread that waits for it. */
   async runInner(frame: Frame, run: EntryRun): Promise<void> {
+    const { name } = run;
+    const subject = { kind: "call", name, isInner: true, within: frame.message } as const;
+    await this.observer.run(subject, () => this.#runInner(frame, run));
+  }
+
+  async #runInner(frame: Frame, run: EntryRun): Promise<void> {
     this.#hostCalls.requireInnermost(frame);
     if (frame.token === 0) {
       throw new BarecellError(
@@ -197,6 +216,7 @@ export class Execution implements Runner {
     const { entry, slots, argumentCount, resultCount } = run;
     const inner = this.native.callInner(frame.token, entry, slots, argumentCount, resultCount, timeoutMs);
     frame.inner = inner;
+    this.observer.began();
     try {
       this.#innerFinished(run, await inner);
     } catch (error) {
@@ -208,11 +228,18 @@ export class Execution implements Runner {
 
   /** As `runInner`, on the calling thread. */
   runInnerSync(frame: Frame, run: EntryRun): void {
+    const { name } = run;
+    const subject = { kind: "call", name, isInner: true, within: frame.message } as const;
+    this.observer.runSync(subject, () => this.#runInnerSync(frame, run));
+  }
+
+  #runInnerSync(frame: Frame, run: EntryRun): void {
     this.#hostCalls.requireInnermost(frame);
     if (!run.touchesNoStream) this.requireSynchronous(run.what);
     const timeoutMs = this.#innerTimeout(run);
     const { entry, slots, argumentCount, resultCount } = run;
     frame.inner = "sync";
+    this.observer.began();
     try {
       this.#innerFinished(
         run,
@@ -319,6 +346,7 @@ export class Execution implements Runner {
     if (this.#state === "disposed") return;
     this.#state = "disposed";
     this.#streams.dispose();
+    this.observer.dispose();
     if (this.#runsSync) {
       // In a host function: the run ends when that returns, and frees all then.
       this.native.cancel();

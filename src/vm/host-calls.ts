@@ -7,6 +7,8 @@ import { BarecellError, errorText } from "../errors.ts";
 import type { CheckedHostFunction } from "../host/host-function.ts";
 import type { BoundImport } from "../host/imports.ts";
 import type { ImageImport, ValueType } from "../image/manifest.ts";
+import { hostCallChannel } from "../observe/channels.ts";
+import type { VmObserver } from "../observe/vm-observer.ts";
 import type { NativeDispatch, NativeVm } from "./addon.ts";
 import { type ContextSide, Frame, HostContext, nameOf, staleContext } from "./host-context.ts";
 import { LinearMemoryView } from "./linear-memory.ts";
@@ -43,6 +45,7 @@ export interface HostCallsParts {
   readonly references: References;
   readonly maxDepth: number;
   readonly guest: GuestSide;
+  readonly observer: VmObserver;
 }
 
 export class HostCalls implements ContextSide {
@@ -51,6 +54,7 @@ export class HostCalls implements ContextSide {
   readonly #maxDepth: number;
   readonly #frames: Frame[] = [];
   readonly #guest: GuestSide;
+  readonly #observer: VmObserver;
   #native: NativeVm | undefined;
   /** Where native code puts arguments, and takes results from that are there at once. */
   readonly slots: Uint8Array;
@@ -58,10 +62,11 @@ export class HostCalls implements ContextSide {
   deadline = Number.POSITIVE_INFINITY;
   #failure: BarecellError | undefined;
 
-  constructor({ imports, bound, memories, references, maxDepth, guest }: HostCallsParts) {
+  constructor({ imports, bound, memories, references, maxDepth, guest, observer }: HostCallsParts) {
     this.#references = references;
     this.#maxDepth = maxDepth;
     this.#guest = guest;
+    this.#observer = observer;
     this.#targets = bound.map(({ hostFunction }, i) => {
       const entry = imports[i];
       if (hostFunction === undefined || entry === undefined) return undefined;
@@ -145,7 +150,11 @@ export class HostCalls implements ContextSide {
       for (let i = 0; i < params.length; i++) {
         args.push(readValue(this.#view, i * BC_SLOT_BYTES, params[i] as ValueType, this.#references));
       }
-      const result = target.function.call(new HostContext(frame, this), ...args);
+      const call = target.function.call;
+      const context = new HostContext(frame, this);
+      const result = hostCallChannel.hasSubscribers
+        ? this.#observer.hostCall(frame, () => call(context, ...args))
+        : call(context, ...args);
       if (!isThenable(result)) {
         this.#writeResults(frame, this.#view, result);
         return this.#finish(frame);

@@ -2,6 +2,7 @@
 import { BarecellError } from "../errors.ts";
 import type { HostFunctionOf, HostImportsOf, TypedHostFunctionOf } from "../host/host-function.ts";
 import type { ImageImport } from "../image/manifest.ts";
+import type { HostCallMessage } from "../observe/channels.ts";
 import type { LinearMemoryView } from "./linear-memory.ts";
 import type { CallResult } from "./values.ts";
 
@@ -22,6 +23,8 @@ export class Frame {
   /** A call back into the guest goes on. */
   inner: Promise<unknown> | "sync" | undefined = undefined;
   abort: AbortController | undefined = undefined;
+  /** What listeners hear of it, if there are any. */
+  message: HostCallMessage | undefined = undefined;
 
   constructor(token: number, called: ImageImport, memory: number) {
     this.token = token;

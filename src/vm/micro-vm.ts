@@ -1,7 +1,9 @@
 /** A microVM: boots an image, calls its exports. */
 import { BarecellError } from "../errors.ts";
-import { bindImports } from "../host/imports.ts";
+import { type BoundImport, bindImports } from "../host/imports.ts";
 import { Image } from "../image/image.ts";
+import { CallTracer } from "../observe/call-tracer.ts";
+import { VmObserver } from "../observe/vm-observer.ts";
 import { addon, fromNative, type NativePipe } from "./addon.ts";
 import { callBytes, callBytesSync, decodeJson, encodeJson } from "./bytes-call.ts";
 import type { CallOptions } from "./call-options.ts";
@@ -13,6 +15,7 @@ import { ModuleInstance } from "./module-instance.ts";
 import { nativeImage } from "./native-image.ts";
 import { type BootOptions, checkBootOptions } from "./options.ts";
 import { References } from "./references.ts";
+import { readStats, type VmStats } from "./stats.ts";
 import { StandardStreams } from "./streams/standard-streams.ts";
 import { describeTimeline, type Timeline } from "./timeline.ts";
 import type { CallResult, WasmValue } from "./values.ts";
@@ -35,7 +38,7 @@ export class MicroVM {
   readonly #main: ModuleInstance;
   #isBooted = false;
 
-  private constructor(image: Image, options: BootOptions) {
+  private constructor(image: Image, options: BootOptions, observer: VmObserver) {
     if (!(image instanceof Image)) {
       throw new BarecellError(
         "BARECELL_ARGUMENT_INVALID",
@@ -44,7 +47,7 @@ export class MicroVM {
     }
     this.image = image;
     const references = new References();
-    this.#execution = createExecution(image, options, references, this.#guestSide());
+    this.#execution = createExecution(image, options, references, this.#guestSide(), observer);
     this.#modules = image.modules.map((module) => new ModuleInstance(module, this.#execution, references));
     this.#main = this.#modules.at(-1) as ModuleInstance;
   }
@@ -56,28 +59,34 @@ export class MicroVM {
    *   BARECELL_STREAM_FAILED
    */
   static async boot(image: Image, options: BootOptions = {}): Promise<MicroVM> {
-    const vm = new MicroVM(image, options);
-    try {
-      await vm.#execution.boot();
-      vm.#isBooted = true;
-      return vm;
-    } catch (error) {
-      vm.dispose();
-      throw error;
-    }
+    const observer = new VmObserver(image?.name);
+    return observer.boot(async () => {
+      const vm = new MicroVM(image, options, observer);
+      try {
+        await vm.#execution.boot();
+        vm.#isBooted = true;
+        return vm;
+      } catch (error) {
+        vm.dispose();
+        throw error;
+      }
+    });
   }
 
   /** As `boot`, on the calling thread: the lowest latency, and the event loop waits. @throws BARECELL_STREAM_NEEDS_ASYNC besides */
   static bootSync(image: Image, options: BootOptions = {}): MicroVM {
-    const vm = new MicroVM(image, options);
-    try {
-      vm.#execution.bootSync();
-      vm.#isBooted = true;
-      return vm;
-    } catch (error) {
-      vm.dispose();
-      throw error;
-    }
+    const observer = new VmObserver(image?.name);
+    return observer.bootSync(() => {
+      const vm = new MicroVM(image, options, observer);
+      try {
+        vm.#execution.bootSync();
+        vm.#isBooted = true;
+        return vm;
+      } catch (error) {
+        vm.dispose();
+        throw error;
+      }
+    });
   }
 
   /** How host functions call back into the guest. */
@@ -99,6 +108,11 @@ export class MicroVM {
       callSync: (frame, name, args) => target(frame).callThroughSync(runner(frame), name, args),
       broken: () => this.#execution.broken,
     };
+  }
+
+  /** Its number in events and traces: unique in its thread. */
+  get id(): number {
+    return this.#execution.observer.id;
   }
 
   /** "poisoned": a trap or a kill left the memory as it was in the middle of a call; only `dispose()` helps. */
@@ -253,6 +267,11 @@ export class MicroVM {
     return this.#execution.native.exits();
   }
 
+  /** What the VM did and used so far. Not while a call runs, nor after `dispose()`. */
+  stats(): VmStats {
+    return readStats(this.#execution);
+  }
+
   /**
    * Ends the VM and frees what it holds. A running call is stopped and rejects with BARECELL_DISPOSED. Idempotent, in every state. What a
    * running call holds is freed when it has stopped: `await vm[Symbol.asyncDispose]()` waits for that.
@@ -276,6 +295,7 @@ function createExecution(
   options: BootOptions,
   references: References,
   guest: GuestSide,
+  observer: VmObserver,
 ): Execution {
   const checked = checkBootOptions(image, options);
   const signatures = checked.hasWasi ? addon().wasiSignatures() : undefined;
@@ -288,7 +308,11 @@ function createExecution(
     references,
     maxDepth: checked.maxCallDepth,
     guest,
+    observer,
   });
+  const tracer = checked.isTraced
+    ? new CallTracer(observer.id, image.imports, bound, checked.trace)
+    : undefined;
   const { stdin, stdout, stderr, ...wasi } = checked.wasi;
   const streams = new StandardStreams({ stdin, stdout, stderr }, newPipe);
   try {
@@ -299,9 +323,12 @@ function createExecution(
       imports: bound,
       wasi: { ...wasi, ...streams.native },
       hostCalls: hostCalls.isNeeded ? hostCalls : undefined,
+      trace: tracer?.native,
+      usage: checked.usage,
     });
     hostCalls.attach(native);
-    return new Execution(image, native, checked, hostCalls, streams);
+    observer.attach(native, { names: countedNames(bound), counts: native.counts() });
+    return new Execution({ image, native, options: checked, hostCalls, streams, observer, tracer });
   } catch (error) {
     streams.dispose();
     throw fromNative(error);
@@ -314,6 +341,13 @@ function newPipe(direction: "input" | "output"): NativePipe {
   } catch (error) {
     throw fromNative(error);
   }
+}
+
+/** Names of imports that nobody granted are the tenant's choice; as many counters as a tenant likes there shall not be. */
+function countedNames(bound: readonly BoundImport[]): string[] {
+  return bound.map(({ grant, module, name }) =>
+    grant === "host" || grant === "wasi" ? `${module}.${name}` : "(unknown imports)",
+  );
 }
 
 /** Takes a guest's exit as a value. */

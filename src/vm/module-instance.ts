@@ -205,6 +205,7 @@ export class ModuleInstance {
     return {
       ...(options === undefined ? this.#defaults : checkCallOptions(options, this.#execution.options.limits)),
       what: `'${name}'`,
+      name,
       entry,
       slots: writeArguments(name, type, values, this.#references),
       argumentCount: type.params.length,
@@ -224,7 +225,7 @@ export class ModuleInstance {
     const resultCount = type.results.length;
     const slots = new Uint8Array(Math.max(argumentCount, resultCount) * BC_SLOT_BYTES);
     slots.set(args);
-    const run = { ...this.#defaults, what: `'${name}'`, entry, slots, argumentCount, resultCount };
+    const run = { ...this.#defaults, what: `'${name}'`, name, entry, slots, argumentCount, resultCount };
     return { type, run };
   }
 

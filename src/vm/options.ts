@@ -4,6 +4,8 @@ import { BarecellError } from "../errors.ts";
 import { type CheckedHostImports, checkHostImports } from "../host/host-function.ts";
 import type { UnknownImports } from "../host/imports.ts";
 import type { Image } from "../image/image.ts";
+import type { TraceListener } from "../observe/call-tracer.ts";
+import { traceChannel } from "../observe/channels.ts";
 import type { HostImports } from "./host-context.ts";
 import { Limits, type RunLimits } from "./limits.ts";
 import { invalid, oneOf, trueOrFalse, wholeNumber } from "./option-checks.ts";
@@ -22,11 +24,15 @@ export interface BootOptions extends RunLimits {
   readonly maxCallDepth?: number;
   /**
    * Whether the guest answers WASI's clocks and random numbers itself, and keeps output for a while, without VM exits, where that is granted
-   * (docs/wasi.md, "What costs no VM exit"). Default true.
+   * (docs/wasi.md, "What costs no VM exit"). Default true; false for a VM whose host calls are traced, so that all of them are seen.
    */
   readonly answersInGuest?: boolean;
   /** After a trap the VM is "poison"ed (default), or can be called again ("keep"), as WebAssembly's own rules allow. */
   readonly afterTrap?: "poison" | "keep";
+  /** Called with each host call of the guest's when that is over (docs/observability.md). Default: none, and then a VM is traced only if somebody listens to `barecell:trace`. */
+  readonly trace?: TraceListener;
+  /** Whether CPU time and page faults of its runs are counted for `stats()`, which takes two system calls a run. Default false. */
+  readonly usage?: boolean;
   /** Ends the boot when it is aborted. */
   readonly signal?: AbortSignal;
 }
@@ -43,6 +49,9 @@ export interface CheckedBootOptions {
   readonly hasWasi: boolean;
   readonly wasi: CheckedWasiOptions;
   readonly keepAfterTrap: boolean;
+  readonly trace: TraceListener | undefined;
+  readonly isTraced: boolean;
+  readonly usage: boolean;
 }
 
 /** All the memories that an image can have, each of 4 GiB. */
@@ -54,10 +63,13 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
   const limits = Limits.of(options);
   const wasi = options.wasi === undefined ? {} : options.wasi;
   if (typeof wasi !== "object" || wasi === null) throw invalid("wasi must be an object");
+  const { trace } = options;
+  if (trace !== undefined && typeof trace !== "function") throw invalid("trace must be a function");
+  const isTraced = trace !== undefined || traceChannel.hasSubscribers;
   return {
     staged: oneOf("boot", options.boot ?? "staged", ["staged", "direct"]) === "staged",
     maxLinearBytes: memoryLimit(image, limits.get("maxMemoryBytes")),
-    answersInGuest: trueOrFalse("answersInGuest", options.answersInGuest ?? true),
+    answersInGuest: trueOrFalse("answersInGuest", options.answersInGuest ?? !isTraced),
     limits,
     imports: checkHostImports(options.imports === undefined ? {} : options.imports),
     maxCallDepth: wholeNumber("maxCallDepth", options.maxCallDepth ?? 8, 0, 32),
@@ -75,6 +87,9 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
       limits.get("maxOutputBytes"),
     ),
     keepAfterTrap: oneOf("afterTrap", options.afterTrap ?? "poison", ["poison", "keep"]) === "keep",
+    trace,
+    isTraced,
+    usage: trueOrFalse("usage", options.usage ?? false),
   };
 }
 
