@@ -26,6 +26,23 @@ export type {
   TargetCpu,
   ValueType,
 } from "./image/manifest.ts";
+export type { TraceListener } from "./observe/call-tracer.ts";
+export type {
+  BootMessage,
+  CallMessage,
+  CompileMessage,
+  GrowthRefusedMessage,
+  HostCallMessage,
+  KillMessage,
+  LastingMessage,
+  PlainMessages,
+  ResetMessage,
+  TrapMessage,
+  VmMessage,
+} from "./observe/channels.ts";
+export { type Histogram, type Metrics, metrics } from "./observe/metrics.ts";
+export type { HostCallEnding, HostCallKind, HostCallRecord, TracedValue } from "./observe/trace-record.ts";
+export type { ArgumentKind } from "./observe/wasi-signatures.ts";
 export type { CallOptions } from "./vm/call-options.ts";
 export type { VmState } from "./vm/execution.ts";
 export {
@@ -40,6 +57,7 @@ export { type ExitCounts, MicroVM } from "./vm/micro-vm.ts";
 export { ModuleInstance } from "./vm/module-instance.ts";
 export type { BootOptions } from "./vm/options.ts";
 export { FunctionReference } from "./vm/references.ts";
+export type { VmStats } from "./vm/stats.ts";
 export type { InputChunk, InputStream, OutputCallback, OutputStream } from "./vm/streams/kinds.ts";
 export { defineStruct, type StructField, type StructLayout, type StructValues } from "./vm/struct.ts";
 export type { Timeline, TimelineStep } from "./vm/timeline.ts";

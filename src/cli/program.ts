@@ -25,7 +25,8 @@ type AnyHandler = (invocation: {
  * @param argv without the program
  * @returns the exit status
  */
-export async function runProgram(argv: readonly string[], handlers: Handlers): Promise<number> {
+export async function runProgram(words: readonly string[], handlers: Handlers): Promise<number> {
+  const argv = completeOptions(words);
   const asJson = wantsJson(argv);
   let status: number = EXIT.ok;
   const program = buildProgram((name, invocation) => {
@@ -128,22 +129,43 @@ function commandNameOf(argv: readonly string[]): CommandName | undefined {
   return (Object.keys(commands) as CommandName[]).find((name) => name === argv[0]);
 }
 
+/** Options whose value can be left out get it, so that it is never the word behind them: `--trace app.wasm` is `--trace=text app.wasm`. */
+export function completeOptions(argv: readonly string[]): readonly string[] {
+  const completed = [...argv];
+  // From the end, so that places stay as they are.
+  for (const { place, option } of ownOptions(argv).reverse()) {
+    if (option === undefined || !isOptional(option)) continue;
+    const choices = option.choices ?? [];
+    const next = argv[place + 1] ?? "";
+    const isGiven = choices.includes(next);
+    completed.splice(place, isGiven ? 2 : 1, `${argv[place]}=${isGiven ? next : choices[0]}`);
+  }
+  return completed;
+}
+
+const isOptional = ({ flags }: OptionSpec<unknown>): boolean => flags.includes("[");
+
+/** The words that can be options of the command's own, as opposed to their values and to what is the guest's. */
+function ownOptions(
+  argv: readonly string[],
+): { readonly place: number; readonly word: string; readonly option: OptionSpec<unknown> | undefined }[] {
+  const name = commandNameOf(argv);
+  if (name === undefined) return [];
+  const spec: CommandSpec = commands[name];
+  const valued = Object.values(spec.options).filter(({ parse }) => parse);
+  const found = [];
+  for (let place = 1; place < argv.length; place++) {
+    const word = argv[place] ?? "";
+    if (word === "--") break;
+    const option = valued.find(({ flags }) => flags.split(/[ ,]+/).includes(word));
+    if (option === undefined && !word.startsWith("-") && spec.passThrough) break;
+    found.push({ place, word, option });
+    if (option && (!isOptional(option) || option.choices?.includes(argv[place + 1] ?? ""))) place++;
+  }
+  return found;
+}
+
 /** Whether the command is given --json, also where the parser fails before it comes to it. */
 export function wantsJson(argv: readonly string[]): boolean {
-  const name = commandNameOf(argv);
-  if (name === undefined) return false;
-  const spec: CommandSpec = commands[name];
-  const takesValue = new Set(
-    Object.values(spec.options)
-      .filter((option) => option.parse)
-      .flatMap((option) => option.flags.split(/[ ,]+/).filter((part) => part.startsWith("-"))),
-  );
-  for (let i = 1; i < argv.length; i++) {
-    const word = argv[i] ?? "";
-    if (word === "--json") return true;
-    if (word === "--") return false;
-    if (takesValue.has(word)) i++;
-    else if (!word.startsWith("-") && spec.passThrough) return false;
-  }
-  return false;
+  return ownOptions(argv).some(({ word }) => word === "--json");
 }

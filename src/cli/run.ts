@@ -5,6 +5,7 @@ import type { Image } from "../image/image.ts";
 import type { Signature } from "../image/manifest.ts";
 import { type ExitCounts, MicroVM } from "../vm/micro-vm.ts";
 import type { BootOptions } from "../vm/options.ts";
+import type { VmStats } from "../vm/stats.ts";
 import type { Timeline } from "../vm/timeline.ts";
 import type { CallResult, WasmValue } from "../vm/values.ts";
 import type { DirectoryGrant } from "../vm/wasi-options.ts";
@@ -12,9 +13,11 @@ import { jsonValue, parseArguments, spellValue } from "./guest-values.ts";
 import { obtainImage } from "./input.ts";
 import { spellSignature } from "./inspect.ts";
 import { describeError, EXIT, exitStatusOf, isTrap, printError, printJson, usageError } from "./report.ts";
+import { describeStats, printStats } from "./stats-view.ts";
 import type { Invocation, OptionsOf } from "./table.ts";
 import { printableName, stderr, stdout } from "./terminal.ts";
 import { printTimeline } from "./timeline-view.ts";
+import { openTrace, type TraceOutput } from "./trace-output.ts";
 
 type RunOptions = OptionsOf<"run">;
 
@@ -29,6 +32,8 @@ interface Observed {
   readonly exits: ExitCounts;
   readonly linearBytes: number;
   readonly fuelUsed: bigint | undefined;
+  /** With --stats. */
+  readonly stats: VmStats | undefined;
   readonly captured: { readonly stdout: string; readonly stderr: string } | undefined;
 }
 
@@ -58,7 +63,9 @@ export async function run({ operands, options }: Invocation<"run">): Promise<num
     wantsMetering: options.fuel !== undefined,
   });
   const target = findTarget(image, options.invoke, args);
-  const { ending, observed, callUs } = await runGuest(image, target, bootOptions(file, args, options));
+  const trace = openTrace(options.trace, options.traceOut);
+  const { ending, observed, callUs } = await runGuest(image, target, bootOptions(file, args, options, trace));
+  trace.end();
   const times = { compileUs, callUs, totalUs: (performance.now() - started) * 1000 };
   if (options.json) {
     // The guest may have left its last line open; the object has to stand on its own.
@@ -72,6 +79,7 @@ export async function run({ operands, options }: Invocation<"run">): Promise<num
     });
   }
   if (options.timeline && observed) printTimeline(stderr, options.boot ?? "staged", observed.timeline, times);
+  if (!options.json && observed?.stats) printStats(stderr, observed.stats);
   return "error" in ending ? exitStatusOf(ending.error) : processStatus(ending.exitCode);
 }
 
@@ -108,7 +116,12 @@ function listExports(image: Image): string {
   return functions.slice(0, SHOWN_EXPORTS).join(", ") + (more > 0 ? `, and ${more} more` : "");
 }
 
-function bootOptions(file: string, args: readonly string[], options: RunOptions): BootOptions {
+function bootOptions(
+  file: string,
+  args: readonly string[],
+  options: RunOptions,
+  trace: TraceOutput,
+): BootOptions {
   const output = options.capture ? "capture" : "inherit";
   return {
     ...(options.boot === undefined ? {} : { boot: options.boot }),
@@ -116,6 +129,8 @@ function bootOptions(file: string, args: readonly string[], options: RunOptions)
     ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout || Number.POSITIVE_INFINITY }),
     ...(options.fuel === undefined ? {} : { fuel: options.fuel }),
     ...(options.unknownImports === undefined ? {} : { unknownImports: options.unknownImports }),
+    ...(trace.listener === undefined ? {} : { trace: trace.listener, answersInGuest: false }),
+    usage: options.stats ?? false,
     wasi: {
       args: [basename(file), ...(options.invoke === undefined ? args : [])],
       env: Object.fromEntries(options.env ?? []),
@@ -164,6 +179,7 @@ async function runGuest(image: Image, target: Target, options: BootOptions): Pro
       exits: vm.exits,
       linearBytes: vm.memory.byteLength,
       fuelUsed: image.manifest.metering ? vm.fuelUsed : undefined,
+      stats: options.usage ? vm.stats() : undefined,
       captured:
         options.wasi?.stdout === "capture"
           ? { stdout: decode(vm.stdout()), stderr: decode(vm.stderr()) }
@@ -239,6 +255,7 @@ function describeRun(
     exits: observed?.exits ?? { io: null, mmio: null, other: null },
     memory: { linearBytes: observed?.linearBytes ?? null },
     fuelUsed: observed?.fuelUsed?.toString() ?? null,
+    ...(observed?.stats === undefined ? {} : { stats: describeStats(observed.stats) }),
   };
 }
 

@@ -68,6 +68,17 @@ const chosen = <const T extends string>(
   standard: T,
 ): OptionSpec<T> => valued(flags, description, choice(choices), { choices, standard });
 
+/** An option whose value can be left out, which is its first choice then. */
+const optional = <const T extends string>(
+  flags: string,
+  description: string,
+  choices: readonly [T, ...T[]],
+): OptionSpec<T> =>
+  valued(flags, description, choice(choices), {
+    choices,
+    standard: `${choices[0]} if the format is left out`,
+  });
+
 const json = flag("--json", "print one JSON object on the last line of standard output");
 
 const compileOptions = {
@@ -145,6 +156,16 @@ export const commands = {
         ["staged", "direct"],
         "staged",
       ),
+      trace: optional(
+        "--trace [format]",
+        "print every host call with its arguments, result and time on standard error, as lines for people or of JSON; one that the guest would answer itself (clocks, random numbers) goes to the host then",
+        ["text", "json"],
+      ),
+      traceOut: valued("--trace-out <file>", "write the trace to a file instead", text),
+      stats: flag(
+        "--stats",
+        "end with what the run used: time, host calls, exits, memory, page faults; on standard error, or with --json in the object",
+      ),
       timeline: flag("--timeline", "print on standard error what the boot spent its time on"),
       maxMemory: valued(
         "--max-memory <size>",
@@ -181,6 +202,11 @@ export const commands = {
       ["barecell run --dir ./data::/data::ro --tmpfs /tmp::16M app.wasm /data/in.txt", "with directories"],
       ["barecell run --env LANG=C --timeout 2000 --max-memory 64M app.wasm -- --verbose", "with limits"],
       ["barecell run --json --capture app.wasm", "for programs: everything in one object"],
+      ["barecell run --trace app.wasm", "show every host call, as strace shows system calls"],
+      [
+        "barecell run --trace json --trace-out calls.jsonl --stats app.wasm",
+        "the same for programs, and what the run used",
+      ],
     ],
     json: [
       ["ok", "true if the guest came to its own end, whatever its exit status"],
@@ -195,6 +221,10 @@ export const commands = {
       ["exits", "VM exits: `io` (host calls), `mmio`, `other`"],
       ["memory", "`linearBytes`: size of linear memory at the end"],
       ["fuelUsed", "a decimal number as a string, what the call executed; null without --metering"],
+      [
+        "stats",
+        "only with --stats: `wallUs`, `cpu` (`userUs`, `systemUs`, `minorFaults`, `majorFaults`), `hostCalls` by name, `exits`, `linearBytes`, `growthRefusals`, `kvm`, `processPeakBytes`; see observability.md",
+      ],
       ["error", "`code` and `message`, if a limit ended the guest; alone with `ok` if it could not run"],
     ],
   },

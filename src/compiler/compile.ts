@@ -15,6 +15,8 @@ import { readElf } from "../image/elf-reader.ts";
 import { fileDigest, Image, readNotes, withBundle } from "../image/image.ts";
 import { buildPageTables, linearVirtual, readLayout } from "../image/layout.ts";
 import { fixedTablePages } from "../image/page-tables.ts";
+import { type CompileMessage, compileChannel, observed } from "../observe/channels.ts";
+import { countCompile } from "../observe/metrics.ts";
 import { packageVersion } from "../version.ts";
 import { adaptGeneratedCode } from "./adapt.ts";
 import { packBundles } from "./bundle-source.ts";
@@ -59,20 +61,43 @@ export async function compile(
   source: Uint8Array | string | URL | readonly ModuleSource[],
   options: CompileOptions = {},
 ): Promise<Image> {
+  const message: CompileMessage = { modules: [], isCached: false };
+  const act = (): Promise<Image> => compileOrFind(source, options, message);
+  try {
+    const image = await (compileChannel.hasSubscribers ? observed(compileChannel, message, act) : act());
+    countCompile(message.isCached ? "cached" : "compiled");
+    return image;
+  } catch (error) {
+    countCompile("failedCompiles");
+    throw error;
+  }
+}
+
+/** @param message is told what came to be known */
+async function compileOrFind(
+  source: Uint8Array | string | URL | readonly ModuleSource[],
+  options: CompileOptions,
+  message: CompileMessage,
+): Promise<Image> {
   const given = checkCompileOptions(options);
   throwIfCancelled(given.signal);
   given.onProgress("validate");
   const units = await readUnits(source, given);
   const moduleBytes = units.reduce((sum, { bytes }) => sum + bytes.length, 0);
   const checked = { ...given, optimize: levelFor(given.optimize, moduleBytes) };
+  message.modules = units.map(({ name }) => name);
   // Before the work, so that what cannot be packed is said at once.
   const bundle = await packBundles(checked.bundle, checked.maxBundleBytes);
-  const image = await compileUnits(units, checked);
+  const image = await compileUnits(units, checked, message);
   return bundle === undefined ? image : withBundle(image, bundle);
 }
 
 /** From the cache, if it is there. Files are no part of what is cached: other files make no other code. */
-async function compileUnits(units: readonly CompileUnit[], checked: CheckedCompileOptions): Promise<Image> {
+async function compileUnits(
+  units: readonly CompileUnit[],
+  checked: CheckedCompileOptions,
+  message: CompileMessage,
+): Promise<Image> {
   const plan = linkModules(units);
   const compiler = findCCompiler();
   const folder = checked.cache === undefined ? defaultCacheFolder() : checked.cache;
@@ -82,6 +107,7 @@ async function compileUnits(units: readonly CompileUnit[], checked: CheckedCompi
     throwIfCancelled(checked.signal);
     if (cached) {
       checked.onProgress("cached");
+      message.isCached = true;
       return cached;
     }
   }

@@ -313,6 +313,8 @@ export class Execution implements Runner {
   }
 
   #finished(run: EntryRun, outcome: true | NativeOutcome): void {
+    // While the VM still counts as running.
+    if (this.tracer !== undefined) this.native.drainTrace();
     if (!this.#isRunning()) {
       throw new BarecellError("BARECELL_DISPOSED", `the VM was disposed during the call of ${run.what}`);
     }
