@@ -114,6 +114,14 @@
 /* The host asked for something the image does not have: a fault of the host's, kept apart from the tenant's traps. */
 #define BC_TRAP_BAD_REQUEST 64
 
+/* ---- Entry of a call: EAX, set by the host ----------------------------------------------------------------------
+ *
+ * After a reset the entry clears what the last tenant left in the registers that KVM takes long to set: x87 and SSE (FXRSTOR), and everything
+ * else that XCR0 has, AVX above all (XRSTOR), where ring 3 may execute that.
+ */
+#define BC_ENTRY_CLEAR_FX 1
+#define BC_ENTRY_CLEAR_EXTENDED 2
+
 /* ---- Mailbox ------------------------------------------------------------------------------------------------- */
 #define BC_OP_INIT 0
 #define BC_OP_CALL 1

@@ -59,9 +59,16 @@ static void chacha20_block(const uint32_t key[8], uint32_t out[16]) {
   for (int i = 0; i < 16; i++) out[i] = x[i] + start[i];
 }
 
+static uint32_t key[8];
+static uint32_t seeded_from; /* number of the seed that the key was made of; 0: of none */
+
+/* Of several VMs that start from one snapshot each takes the seed that its own host gives it. */
+void bc_forget_seed(void) {
+  __builtin_memset(key, 0, sizeof key);
+  seeded_from = 0;
+}
+
 uint32_t bc_random_get(const wasm_rt_memory_t* memory, uint32_t at, uint32_t count) {
-  static uint32_t key[8];
-  static uint32_t seeded_from;
   bc_answers* answers = &bc_mailbox_page.answers;
   if (!(answers->granted & BC_ANSWER_RANDOM) || !bc_in_bounds(memory, at, count)) return BC_NO_ANSWER;
   if (answers->seed_count != seeded_from) {

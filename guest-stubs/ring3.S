@@ -33,7 +33,17 @@ bc_ring3_boot:
 bc_ring3_call:
         .cfi_startproc
         .cfi_undefined rip
-        /* Rounding mode, exception masks and the x87 stack outlive a call, a trap too; no call may find what another left there. */
+        /* The first call after a reset: the state components go back to what they are after power-on (Intel SDM vol. 1, 13.6: a clear bit in
+         * XSTATE_BV means initial state). The tenant cannot come by this entry: only the host sets RIP to it, and EAX with it. */
+        testl   $BC_ENTRY_CLEAR_FX, %eax
+        jz      1f
+        fxrstor64 bc_initial_state(%rip)
+        testl   $BC_ENTRY_CLEAR_EXTENDED, %eax
+        jz      1f
+        movl    $-1, %eax
+        movl    $-1, %edx
+        xrstor64 bc_initial_state(%rip)
+1:      /* Rounding mode, exception masks and the x87 stack outlive a call, a trap too; no call may find what another left there. */
         fninit
         ldmxcsr bc_mxcsr_default(%rip)
         /* Only images with metering keep it there. */
@@ -48,5 +58,14 @@ bc_ring3_call:
         .balign 4
 bc_mxcsr_default:
         .long   0x1f80
+
+        /* The XSAVE area (SDM vol. 1, 13.4): FCW and MXCSR have values, the header's XSTATE_BV and XCOMP_BV are zero like all else. */
+        .section .rodata.bc_initial_state, "a", @progbits
+        .balign 64
+bc_initial_state:
+        .word   0x37f
+        .zero   22
+        .long   0x1f80
+        .zero   576 - 28
 
         .section .note.GNU-stack, "", @progbits

@@ -2,6 +2,7 @@
  * The guest's runtime, in ring 3: start, calls, traps, memory growth and tables. It trusts the host, and nothing here protects the
  * host: a tenant that gets past it still stands in ring 3 of a VM.
  */
+#include "answers.h"
 #include "barecell-guest.h"
 #include "fuel.h"
 #include "wasm-rt.h"
@@ -14,7 +15,14 @@ void wasm_rt_trap(int trap) { stop(BC_PORT_TRAP, (uint8_t)trap); }
 
 void bc_guest_init(void) {
   bc_mailbox_page.boot_stamp = __builtin_ia32_rdtsc();
-  bc_instantiate();
+  /* A snapshot's image holds what the first boot left here. */
+  static bool instantiated;
+  if (instantiated) {
+    bc_forget_seed();
+  } else {
+    instantiated = true;
+    bc_instantiate();
+  }
   BC_PAY_CHECKED(0); /* not every payment looks whether there was enough */
   uint32_t low, high;
   __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));

@@ -16,6 +16,11 @@ class GrowthTables {
 
   // Address space for all tables that `reach_bytes` of growth can need, at `gpa` for the guest.
   void prepare(uint64_t gpa, uint64_t reach_bytes);
+  // Gives the tables back. Their slot must be gone.
+  void reset() noexcept {
+    tables_.reset();
+    gpa_ = used_ = 0;
+  }
   bool is_prepared() const noexcept { return tables_.base() != nullptr; }
   uint64_t gpa() const noexcept { return gpa_; }
   uint8_t* base() const noexcept { return tables_.base(); }

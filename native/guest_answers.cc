@@ -33,7 +33,8 @@ void GuestAnswers::start(bc_answers& answers) {
   if (!grants_.random) return;
   // Not to wait: where the kernel has no randomness yet, the guest asks the host each time, and the host waits as it should.
   if (getrandom(answers.random_seed, sizeof answers.random_seed, GRND_NONBLOCK) != sizeof answers.random_seed) return;
-  answers.seed_count = 1;
+  // Not the number of the last time: what the guest's generator remembers may be older than a reset.
+  answers.seed_count = ++seed_count_;
   answers.granted |= BC_ANSWER_RANDOM;
 }
 

@@ -23,7 +23,7 @@ class GuestAnswers {
  public:
   explicit GuestAnswers(AnswerGrants grants) : grants_(std::move(grants)) {}
 
-  // Before the guest starts: a seed of its own for each VM.
+  // Before the guest starts, and after a reset: a seed of its own for each life of a VM.
   void start(bc_answers& answers);
 
   // When it is ready: finds out how the guest's time stamp counter relates to the host's. `stamp` was taken in the guest (hostile: a wrong one spoils the
@@ -37,6 +37,7 @@ class GuestAnswers {
 
  private:
   AnswerGrants grants_;
+  uint32_t seed_count_ = 0;
   // Host counter + offset = guest counter; 0 as scale: not calibrated.
   uint64_t tsc_offset_ = 0;
   uint64_t tsc_scale_ = 0;

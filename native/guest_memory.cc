@@ -31,7 +31,7 @@ GuestMemory::GuestMemory(std::shared_ptr<const Image> image, uint64_t max_linear
   max_linear_bytes_ = std::max(max_linear_bytes_, initial_bytes);
   reserve();
   map_segments();
-  for (size_t i = 0; i < regions_.size(); i++) regions_[i].linear.attach(regions_[i].base, regions_[i].backed_bytes);
+  for (size_t i = 0; i < regions_.size(); i++) regions_[i].linear.attach(regions_[i].base, regions_[i].backed_bytes, &host_writes_);
 }
 
 // Linear memory 0 lies behind the image in guest-physical space, if both fit below 3 GiB: then one mapping and one slot serve for both.
@@ -91,8 +91,9 @@ void GuestMemory::map_segments() {
   }
 }
 
-void GuestMemory::register_slots(int vm_fd) {
+void GuestMemory::register_slots(int vm_fd, bool logs) {
   vm_fd_ = vm_fd;
+  logs_ = logs;
   const ImageLayout& layout = image_->layout();
   bool follows = follows_image();
   // One slot for image and linear memory where they are neighbours: a slot costs 20 to 50 us.
@@ -103,16 +104,38 @@ void GuestMemory::register_slots(int vm_fd) {
   }
 }
 
-void GuestMemory::add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes) {
+GuestMemory::Slot& GuestMemory::add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes) {
+  Slot slot;
+  slot.id = free_slot_ids_.empty() ? next_slot_ : free_slot_ids_.back();
+  slot.gpa = gpa;
+  slot.host = host;
+  slot.size_bytes = size_bytes;
+  slots_.push_back(std::move(slot));
+  try {
+    set_slot(slots_.back(), size_bytes);
+  } catch (...) {
+    slots_.pop_back();
+    throw;
+  }
+  if (free_slot_ids_.empty()) {
+    next_slot_++;
+  } else {
+    free_slot_ids_.pop_back();
+  }
+  return slots_.back();
+}
+
+// `size_bytes` 0 takes the slot away.
+void GuestMemory::set_slot(const Slot& slot, uint64_t size_bytes) {
   kvm_userspace_memory_region region{};
-  region.slot = next_slot_;
-  region.guest_phys_addr = gpa;
+  region.slot = slot.id;
+  region.flags = logs_ && size_bytes > 0 ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+  region.guest_phys_addr = slot.gpa;
   region.memory_size = size_bytes;
-  region.userspace_addr = reinterpret_cast<uintptr_t>(host);
+  region.userspace_addr = reinterpret_cast<uintptr_t>(slot.host);
   if (ioctl(vm_fd_, KVM_SET_USER_MEMORY_REGION, &region) < 0) {
     fail_errno("BARECELL_KVM_FAILED", "cannot give memory to the VM (KVM_SET_USER_MEMORY_REGION)");
   }
-  next_slot_++;
 }
 
 uint8_t* GuestMemory::image_memory(uint64_t gpa, uint64_t size_bytes) noexcept {
@@ -138,13 +161,15 @@ uint64_t GuestMemory::grow(uint32_t index, uint64_t pages) {
     back_growth(region, after);
     if (!region.tables.is_prepared()) {
       region.tables.prepare(BC_GROWTH_TABLES_GPA_BASE + index * uint64_t{BC_GROWTH_TABLES_GPA_STRIDE}, region.reserved_bytes - before);
-      add_slot(region.tables.gpa(), region.tables.base(), region.tables.size_bytes());
+      add_slot(region.tables.gpa(), region.tables.base(), region.tables.size_bytes()).is_tables = true;
     }
     auto table_page = [this](uint64_t gpa) -> uint8_t* {
       for (const Region& each : regions_) {
         if (uint8_t* page = each.tables.page(gpa)) return page;
       }
-      return image_memory(gpa, BC_PAGE_SIZE);
+      uint8_t* page = image_memory(gpa, BC_PAGE_SIZE);
+      if (page != nullptr) host_writes_.note(page, BC_PAGE_SIZE);
+      return page;
     };
     region.tables.map(image_->layout().run_pml4_gpa, table_page, region.guest_base + before, region.guest_base + after,
                       region.growth_gpa - region.guest_base);

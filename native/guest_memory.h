@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <vector>
 
 #include "growth_tables.h"
+#include "host_writes.h"
 #include "image.h"
 #include "linear_memory.h"
 #include "owners.h"
@@ -17,8 +19,8 @@ class GuestMemory {
   // Maps the image, without a VM yet. `max_linear_bytes`: how far memory.grow may go, all linear memories together.
   GuestMemory(std::shared_ptr<const Image> image, uint64_t max_linear_bytes);
 
-  // Gives the mappings to a VM as memory slots.
-  void register_slots(int vm_fd);
+  // Gives the mappings to a VM as memory slots. `logs`: whether KVM is to note what the guest writes (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 is on).
+  void register_slots(int vm_fd, bool logs);
 
   // A linear memory by its index; one of no bytes if there is none of that index.
   LinearMemory& linear(uint32_t index) noexcept { return index < regions_.size() ? regions_[index].linear : no_memory_; }
@@ -34,7 +36,47 @@ class GuestMemory {
   // memory.grow: more pages of 64 KiB. Returns the size before in pages, or UINT64_MAX where a limit refuses, or there is no such memory.
   uint64_t grow(uint32_t index, uint64_t pages);
 
+  // The host is about to write to memory of the image by itself.
+  void note_host_write(uint8_t* at, size_t count) noexcept { host_writes_.note(at, count); }
+
+  // ---- Reset: memory_reset.cc. No vCPU may run, and nobody write.
+
+  // What has been written so far, for restore(). Null if KVM keeps no log.
+  std::shared_ptr<const PristinePages> capture();
+
+  // Every page that guest or host could have written since, and what has grown. False: only a new VM will do (the guest's own page tables were written by
+  // the guest, which no image of ours does).
+  bool restore(const PristinePages& pristine);
+
+  // As if new, for another VM: the old one must be gone.
+  void forget();
+
+  // Guest-physical ranges with memory behind them. Between the image and linear memory 0, in one slot, there may be none.
+  template <typename Visit>
+  void for_each_range(Visit visit) const {
+    uint64_t image_end = image_->layout().image_end_gpa;
+    for (const Slot& slot : slots_) {
+      uint64_t end = slot.gpa + slot.size_bytes;
+      if (slot.gpa >= image_end || end <= image_end) {
+        visit(slot.gpa, slot.host, slot.size_bytes);
+        continue;
+      }
+      uint64_t linear = image_->layout().memories[0].gpa;
+      visit(slot.gpa, slot.host, image_end - slot.gpa);
+      visit(linear, slot.host + (linear - slot.gpa), end - linear);
+    }
+  }
+
  private:
+  struct Slot {
+    uint32_t id = 0;
+    uint64_t gpa = 0;
+    uint8_t* host = nullptr;
+    uint64_t size_bytes = 0;
+    bool is_tables = false;  // of growth
+    // Of a reset: one bit for each page, as KVM writes it.
+    std::vector<uint64_t> log;
+  };
   struct Region {
     LinearMemory linear;
     // Address space of its own, unless it follows the image in low_.
@@ -50,9 +92,20 @@ class GuestMemory {
 
   void reserve();
   void map_segments();
-  void add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes);
+  Slot& add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes);
+  void set_slot(const Slot& slot, uint64_t size_bytes);
   void back_growth(Region& region, uint64_t until);
   bool follows_image() const noexcept;
+
+  void read_log(Slot& slot);
+  void clear_log(Slot& slot);
+  bool is_page_table(uint64_t gpa) const noexcept;
+  bool is_scratch(uint64_t gpa) const noexcept;
+  void restore_slot(Slot& slot, const PristinePages& pristine);
+  void drop_slot(Slot& slot, const PristinePages& pristine);
+  void restore_host_writes(const PristinePages& pristine);
+  void restore_page(uint8_t* at, uint64_t gpa, const PristinePages& pristine);
+  void take_back_growth();
 
   std::shared_ptr<const Image> image_;
   uint64_t max_linear_bytes_;
@@ -61,7 +114,11 @@ class GuestMemory {
   Mapping low_;  // guest-physical 0 up to the end of the image, and linear memory 0 if it follows
   std::deque<Region> regions_;
   LinearMemory no_memory_;
+  HostWrites host_writes_;
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_slot_ids_;
   uint32_t next_slot_ = 0;
+  bool logs_ = false;
   int vm_fd_ = -1;
 };
 

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
 #include "owners.h"
+#include "pristine.h"
 
 namespace barecell {
 
@@ -61,7 +64,15 @@ class Image {
   // Only if there is one. It stands until the image and all that was mapped of it are gone.
   Mapping map_bundle() const { return Mapping::read_only(fd(), bundle_offset_, bundle_bytes_, "the image's bundle of files"); }
 
+  // What a page starts with; null: zeros. From any thread.
+  const uint8_t* page(uint64_t gpa) const;
+
+  // The pages that an instantiation wrote, as an object that VMs with the same ones share. From any thread.
+  std::shared_ptr<const PristinePages> share(const std::vector<PageView>& pages) const;
+
  private:
+  static constexpr size_t kMaxShared = 8;
+
   void place_segments();
   void write(std::span<const uint8_t> bytes, uint64_t offset);
 
@@ -69,6 +80,10 @@ class Image {
   UniqueFd file_;
   uint64_t bundle_offset_ = 0;
   size_t bundle_bytes_ = 0;
+  uint64_t file_bytes_ = 0;
+  mutable std::mutex mutex_;
+  mutable Mapping view_;  // made when a page is first asked for
+  mutable std::vector<std::weak_ptr<const PristinePages>> shared_;
 };
 
 }  // namespace barecell

@@ -3,9 +3,12 @@
 #include <cpuid.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <mutex>
 #include <string>
+
+#include "abi.h"
 
 namespace barecell {
 namespace {
@@ -29,6 +32,15 @@ bool runs_on_emulated_svm() {
   // "TCGTCGTCGTCG", QEMU's signature without a hypervisor of its own.
   return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;
 }
+
+// Whether this process, and with it ring 3 of a guest that runs under the process's own control registers, may execute XRSTOR.
+bool host_has_osxsave() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1u << 27)) != 0;
+}
+
+// Ring 3 runs under the host's control registers there, whatever the virtual ones say.
+bool runs_on_pvm() { return access("/sys/module/kvm_pvm", F_OK) == 0; }
 
 }  // namespace
 
@@ -64,7 +76,8 @@ Kvm::Kvm() : fd_(open("/dev/kvm", O_RDWR | O_CLOEXEC)) {
     }
   }
   int sync = check_extension(KVM_CAP_SYNC_REGS);
-  if ((sync & (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS)) != (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS)) {
+  constexpr int kNeeded = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
+  if ((sync & kNeeded) != kNeeded) {
     throw Failure("BARECELL_KVM_UNSUITABLE", "KVM lacks KVM_CAP_SYNC_REGS, which barecell needs; use a Linux kernel of version 5.10 or later");
   }
   int size = ioctl(fd(), KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -97,6 +110,11 @@ void Kvm::decide_protections() {
     if (extended->ecx & (1u << 2)) cr4_ |= kCr4Umip;
   }
   if (has_xsave_) cr4_ |= kCr4Osxsave;
+  // Without XSAVE in the guest there is nothing but x87 and SSE, unless this is PVM. Where that cannot be told (no /sys), KVM_SET_XSAVE does it: slower, and
+  // always right.
+  bool executes_xrstor = has_xsave_ || (runs_on_pvm() && host_has_osxsave());
+  guest_clears_vectors_ = executes_xrstor || !host_has_osxsave();
+  entry_clear_flags_ = BC_ENTRY_CLEAR_FX | (executes_xrstor ? BC_ENTRY_CLEAR_EXTENDED : 0);
   efer_ = kEferLme | kEferLma | kEferNxe;
   emulated_svm_ = runs_on_emulated_svm();
 }
@@ -135,6 +153,13 @@ void Kvm::keep_spare() {
   if (!vcpu) return;
   spare_vm_ = std::move(vm);
   spare_vcpu_ = std::move(vcpu);
+}
+
+bool Kvm::keep_dirty_log(int vm_fd) const noexcept {
+  kvm_enable_cap cap{};
+  cap.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2;
+  cap.args[0] = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
+  return ioctl(vm_fd, KVM_ENABLE_CAP, &cap) == 0;
 }
 
 kvm_sregs Kvm::reset_sregs(int vcpu_fd) {

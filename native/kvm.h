@@ -14,7 +14,7 @@
 namespace barecell {
 
 // Some versions of <linux/kvm.h> lay out structures with a flexible array wrongly in C++ (an empty structure has size 1 there, 0 in C), and with the
-// structure's size the ioctl's number is wrong too. So these are our own: Documentation/virt/kvm/api.rst, 4.20, 4.46 and 4.13.
+// structure's size the ioctl's number is wrong too. So these are our own: Documentation/virt/kvm/api.rst, 4.20, 4.46, 4.13 and 4.42.
 struct CpuidTable {
   static constexpr size_t kCapacity = 256;  // KVM_MAX_CPUID_ENTRIES
   uint32_t nent;
@@ -27,6 +27,11 @@ struct MsrTable {
   uint32_t padding;
   kvm_msr_entry entries[Count];
 };
+struct XsaveArea {
+  uint8_t bytes[4096];
+};
+constexpr unsigned long kGetXsave = _IOR(KVMIO, 0xa4, XsaveArea);
+constexpr unsigned long kSetXsave = _IOW(KVMIO, 0xa5, XsaveArea);
 constexpr unsigned long kGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
 constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 constexpr unsigned long kGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, 8);
@@ -52,6 +57,11 @@ class Kvm {
   uint64_t cr4() const noexcept { return cr4_; }
   uint64_t efer() const noexcept { return efer_; }
   bool has_xsave() const noexcept { return has_xsave_; }
+  // Whether FXRSTOR and XRSTOR in ring 3 reach all of the vector state that a guest can (BC_ENTRY_CLEAR_*), so that no call of KVM is needed.
+  bool guest_clears_vectors() const noexcept { return guest_clears_vectors_; }
+  uint32_t entry_clear_flags() const noexcept { return entry_clear_flags_; }
+  // Makes a VM keep a log of written pages that reading does not clear. False where KVM cannot.
+  bool keep_dirty_log(int vm_fd) const noexcept;
   // QEMU's emulated SVM refuses the I/O bitmap of a TSS that the host marked busy.
   bool is_emulated_svm() const noexcept { return emulated_svm_; }
 
@@ -66,6 +76,8 @@ class Kvm {
   uint64_t cr4_ = 0;
   uint64_t efer_ = 0;
   bool has_xsave_ = false;
+  bool guest_clears_vectors_ = false;
+  uint32_t entry_clear_flags_ = 0;
   bool emulated_svm_ = false;
 
   std::mutex mutex_;

@@ -2,6 +2,8 @@
 
 #include <sys/ioctl.h>
 
+#include <cstring>
+
 #include "abi.h"
 #include "failure.h"
 
@@ -92,19 +94,58 @@ void set_entry(kvm_regs& regs, uint64_t rip, uint64_t rsp) {
 void close_doors(int vcpu_fd, const ImageLayout& layout) {
   // EFER.SCE is clear, so `syscall` is an invalid opcode. Where a host sets SCE by itself (PVM), or should this ever change, ring 0 begins at a
   // stub that reports and halts, and not at address 0, which is the tenant's. SYSENTER_CS 0 makes `sysenter` #GP (SDM vol. 2B).
-  MsrTable<6> msrs{6, 0, {
+  MsrTable<8> msrs{8, 0, {
       {0xc0000081, 0, uint64_t{BC_SEL_CODE64} << 32},  // STAR: CS and SS for syscall
       {0xc0000082, 0, layout.syscall_entry},           // LSTAR
       {0xc0000083, 0, layout.syscall_entry},           // CSTAR
       {0xc0000084, 0, 0x47700},                        // SFMASK: TF, IF, DF, IOPL, NT, AC cleared on entry
       {0x174, 0, 0},                                   // SYSENTER_CS
+      {0x175, 0, 0},                                   // SYSENTER_ESP
       {0x176, 0, layout.syscall_entry},                // SYSENTER_EIP
+      {0xc0000102, 0, 0},                              // KERNEL_GS_BASE
   }};
   int done = ioctl(vcpu_fd, kSetMsrs, &msrs);
   if (done < 0) fail_errno("BARECELL_KVM_FAILED", "cannot set the system-call registers (KVM_SET_MSRS)");
   if (done != static_cast<int>(msrs.nmsrs)) {
     throw Failure("BARECELL_KVM_UNSUITABLE", "KVM refuses MSR number " + std::to_string(done) + " of the system-call registers");
   }
+}
+
+void enable_vectors(int vcpu_fd, const Kvm& kvm, const ImageLayout& layout) {
+  if (!layout.needs_avx || !kvm.has_xsave()) return;
+  // x87, SSE and AVX state (Intel SDM vol. 1, 13.3); without it AVX instructions are #UD on hardware KVM.
+  kvm_xcrs xcrs{};
+  xcrs.nr_xcrs = 1;
+  xcrs.xcrs[0].value = 7;
+  if (ioctl(vcpu_fd, KVM_SET_XCRS, &xcrs) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot enable AVX (KVM_SET_XCRS)");
+}
+
+kvm_vcpu_events no_events() noexcept {
+  kvm_vcpu_events events{};
+  events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+  return events;
+}
+
+void set_rare_state(int vcpu_fd, const Kvm& kvm, const ImageLayout& layout) {
+  kvm_debugregs debug{};
+  debug.dr6 = 0xffff0ff0;  // their fixed bits: SDM vol. 3B, 18.2
+  debug.dr7 = 0x400;
+  if (ioctl(vcpu_fd, KVM_SET_DEBUGREGS, &debug) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_SET_DEBUGREGS");
+  close_doors(vcpu_fd, layout);
+  enable_vectors(vcpu_fd, kvm, layout);
+  kvm_mp_state state{};
+  state.mp_state = KVM_MP_STATE_RUNNABLE;
+  // Without an interrupt controller in the kernel, some versions have no run state to set, and then none that could be wrong.
+  if (ioctl(vcpu_fd, KVM_SET_MP_STATE, &state) < 0 && errno != EINVAL) fail_errno("BARECELL_KVM_FAILED", "KVM_SET_MP_STATE");
+}
+
+void clear_vectors(int vcpu_fd) {
+  XsaveArea state{};
+  uint16_t control = 0x37f;
+  uint32_t mxcsr = 0x1f80;
+  std::memcpy(state.bytes, &control, sizeof control);  // the XSAVE area: SDM vol. 1, table 10-2
+  std::memcpy(state.bytes + 24, &mxcsr, sizeof mxcsr);
+  if (ioctl(vcpu_fd, kSetXsave, &state) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_SET_XSAVE");
 }
 
 }  // namespace barecell

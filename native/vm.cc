@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "registers.h"
 
@@ -22,7 +23,7 @@ void Vm::create() {
   vm_ = kvm_->create_vm();
   timeline_.vm_created_ns = monotonic_ns();
   open_ports();
-  memory_.register_slots(vm_.get());
+  memory_.register_slots(vm_.get(), kvm_->keep_dirty_log(vm_.get()));
   timeline_.slots_set_ns = monotonic_ns();
   vcpu_ = UniqueFd(ioctl(vm_.get(), KVM_CREATE_VCPU, 0));
   if (!vcpu_) fail_errno("BARECELL_KVM_FAILED", "cannot create a vCPU (KVM_CREATE_VCPU)");
@@ -31,14 +32,11 @@ void Vm::create() {
   if (ioctl(vcpu_.get(), kSetCpuid2, &kvm_->cpuid()) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_SET_CPUID2");
   timeline_.cpuid_set_ns = monotonic_ns();
   close_doors(vcpu_.get(), image_->layout());
-  if (image_->layout().needs_avx && kvm_->has_xsave()) {
-    // x87, SSE and AVX state (Intel SDM vol. 1, 13.3); without it AVX instructions are #UD on hardware KVM.
-    kvm_xcrs xcrs{};
-    xcrs.nr_xcrs = 1;
-    xcrs.xcrs[0].value = 7;
-    if (ioctl(vcpu_.get(), KVM_SET_XCRS, &xcrs) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot enable AVX (KVM_SET_XCRS)");
-  }
+  enable_vectors(vcpu_.get(), *kvm_, image_->layout());
 }
+
+// What the host puts there for each life of the VM: after a reset it is empty.
+void Vm::prepare_mailbox() { answers_.start(mailbox()->answers); }
 
 // Opens the ports of the granted imports in the VM's own copy of the I/O permission bitmap, behind the TSS (Intel SDM vol. 1, 19.5.2).
 void Vm::open_ports() {
@@ -50,6 +48,7 @@ void Vm::open_ports() {
     size_t port = BC_PORT_IMPORT_BASE + i;
     // The last byte is the one of ones that the processor wants behind the map.
     if (bitmap == nullptr || port / 8 + 1 >= bitmap_bytes) throw Failure("BARECELL_IMAGE_INVALID", "the image's I/O bitmap is too small");
+    memory_.note_host_write(bitmap + port / 8, 1);
     bitmap[port / 8] = static_cast<uint8_t>(bitmap[port / 8] & ~(1u << (port % 8)));
   }
 }
@@ -70,12 +69,15 @@ Outcome Vm::boot(const RunLimits& limits) {
   run->kvm_valid_regs = KVM_SYNC_X86_REGS;
   timeline_.registers_set_ns = monotonic_ns();
   give_fuel(fuel_);
-  answers_.start(mailbox()->answers);
+  prepare_mailbox();
+  uint64_t exits_before = exits_.io;
   uint64_t before = host_time_stamp();
   Outcome outcome = this->run(limits);
   if (outcome.kind == OutcomeKind::Ready && answers_.wants_clock()) {
     answers_.calibrate(vcpu_.get(), mailbox()->boot_stamp, before, host_time_stamp());
   }
+  // One exit, which said that it is ready: so nothing outside of its memory changed while it was instantiated.
+  if (outcome.kind == OutcomeKind::Ready && exits_.io - exits_before == 1) pristine_ = memory_.capture();
   timeline_.ready_ns = monotonic_ns();
   return outcome;
 }
@@ -101,10 +103,30 @@ void Vm::enter(const kvm_regs& regs) {
   run->s.regs.regs = regs;
   run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
   if (in_ring3_) return;
-  // The last run ended in an exception stub or in the boot.
-  if (ioctl(vcpu_.get(), KVM_GET_SREGS, &run->s.regs.sregs) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_GET_SREGS");
-  set_ring3(*kvm_, image_->layout(), run->s.regs.sregs);
+  // The last run ended in an exception stub or in the boot, or its state is not to be seen.
+  run->s.regs.sregs = ring3_sregs();
   run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+}
+
+// The first entry after a reset: nothing of the last tenant is left in what KVM keeps for the vCPU.
+void Vm::enter_fresh(kvm_regs regs) {
+  in_ring3_ = false;
+  if (kvm_->guest_clears_vectors()) regs.rax = kvm_->entry_clear_flags();
+  enter(regs);
+  run_page()->s.regs.events = no_events();
+  run_page()->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+}
+
+kvm_sregs Vm::ring3_sregs() {
+  kvm_sregs sregs = kvm_->reset_sregs(vcpu_.get());
+  set_ring3(*kvm_, image_->layout(), sregs);
+  return sregs;
+}
+
+// For reset(): what a run left stays true until then.
+void Vm::note_end(OutcomeKind kind) noexcept {
+  ended_rough_ |= kind != OutcomeKind::Done;
+  needs_rebuild_ |= kind == OutcomeKind::Protocol || kind == OutcomeKind::Syscall;
 }
 
 Outcome Vm::call(const EntryCall& call, const RunLimits& limits) {
@@ -112,9 +134,23 @@ Outcome Vm::call(const EntryCall& call, const RunLimits& limits) {
   kvm_regs regs;
   uint64_t stack_bytes = std::clamp<uint64_t>(limits.max_stack_bytes / BC_PAGE_SIZE * BC_PAGE_SIZE, BC_PAGE_SIZE, image_->layout().stack_bytes);
   set_entry(regs, image_->layout().call_entry, BC_STACK_TOP - (image_->layout().stack_bytes - stack_bytes));
-  enter(regs);
+  bool is_fresh = std::exchange(after_reset_, false);
+  if (is_fresh) {
+    enter_fresh(regs);
+  } else {
+    enter(regs);
+  }
   give_fuel(fuel_);
-  Outcome outcome = run(limits);
+  Outcome outcome;
+  try {
+    outcome = run(limits);
+  } catch (...) {
+    needs_rebuild_ = true;
+    throw;
+  }
+  note_end(outcome.kind);
+  // Stopped so early that it may not have come to what the entry clears: then the next one does.
+  if (outcome.kind == OutcomeKind::Timeout || outcome.kind == OutcomeKind::Cancelled) after_reset_ = is_fresh;
   if (outcome.kind == OutcomeKind::Done) take_results(call);
   return outcome;
 }
@@ -140,9 +176,11 @@ Outcome Vm::call_inner(const EntryCall& call, int64_t deadline_ns) {
   try {
     run_until_over(outcome);
   } catch (...) {
+    needs_rebuild_ = true;
     stop_.end_inner(scope);
     throw;
   }
+  note_end(outcome.kind);
   stop_.end_inner(scope);
   if (outcome.kind == OutcomeKind::Done) take_results(call);
   outer.r15 = run->s.regs.regs.r15;

@@ -67,6 +67,13 @@ class Vm {
   // Creates the VM and runs it until the instance is ready.
   Outcome boot(const RunLimits& limits);
 
+  // Back to what boot() left, as if no call had been made: reset.cc. Ready where that needed no new VM, or what a new boot came to. Not while
+  // anything else uses the VM, the linear memory's accessors included.
+  Outcome reset(const RunLimits& limits);
+
+  // A new seed for the guest's random numbers: somebody else may have got a copy of the one it has.
+  void reseed() { answers_.start(mailbox()->answers); }
+
   // Calls an entry of the image. `slots` are the arguments, and afterwards the results.
   Outcome call(const EntryCall& call, const RunLimits& limits);
 
@@ -96,7 +103,13 @@ class Vm {
   void create();
   void open_ports();
   void prepare(const EntryCall& call);
+  void prepare_mailbox();
   void enter(const kvm_regs& regs);
+  void enter_fresh(kvm_regs regs);
+  kvm_sregs ring3_sregs();
+  void note_end(OutcomeKind kind) noexcept;
+  Outcome rebuild(const RunLimits& limits);
+  void reset_vcpu();
   void take_results(const EntryCall& call);
   Outcome run(const RunLimits& limits);
   void run_until_over(Outcome& outcome);
@@ -134,6 +147,11 @@ class Vm {
   int64_t fuel_ = 0;
   bool in_ring3_ = false;
   bool entered_ = false;
+  // For reset(): reset.cc says what they mean.
+  std::shared_ptr<const PristinePages> pristine_;
+  bool after_reset_ = false;
+  bool ended_rough_ = false;
+  bool needs_rebuild_ = false;
 };
 
 }  // namespace barecell

@@ -68,6 +68,18 @@ double as_milliseconds(const Napi::Value& value) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
+Outcome boot_all(Vm& vm, wasi::Instance& wasi, const RunLimits& limits) {
+  Outcome outcome = vm.boot(limits);
+  if (outcome.kind == OutcomeKind::Ready) wasi.mark_ready();
+  return outcome;
+}
+
+// The host's side first: a VM that has to be built anew starts its guest again, which may ask for something.
+Outcome reset_all(Vm& vm, wasi::Instance& wasi, const RunLimits& limits) {
+  wasi.reset();
+  return vm.reset(limits);
+}
+
 }  // namespace
 
 Napi::Function VmBinding::define(Napi::Env env) {
@@ -99,6 +111,12 @@ Napi::Function VmBinding::define(Napi::Env env) {
                          InstanceMethod<&VmBinding::usage>("usage"),
                          InstanceMethod<&VmBinding::kvm_stats>("kvmStats"),
                          InstanceMethod<&VmBinding::drain_trace>("drainTrace"),
+                         InstanceMethod<&VmBinding::reset_sync>("resetSync"),
+                         InstanceMethod<&VmBinding::reset>("reset"),
+                         InstanceMethod<&VmBinding::prepare_snapshot>("prepareSnapshot"),
+                         InstanceMethod<&VmBinding::vcpu_state>("vcpuState"),
+                         InstanceMethod<&VmBinding::memory_ranges>("memoryRanges"),
+                         InstanceMethod<&VmBinding::read_physical>("readPhysical"),
                      });
 }
 
@@ -183,7 +201,7 @@ Napi::Value VmBinding::boot_sync(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Vm& vm = idle_vm();
     LimitNumbers limits = LimitNumbers::read(info[0]);
-    Outcome outcome = run_here([&]() { return vm.boot(limits.start()); });
+    Outcome outcome = run_here([&]() { return boot_all(vm, *wasi_, limits.start()); });
     return outcome_or_true(info.Env(), outcome, OutcomeKind::Ready);
   });
 }
@@ -193,7 +211,29 @@ Napi::Value VmBinding::boot(const Napi::CallbackInfo& info) {
     idle_vm();
     LimitNumbers limits = LimitNumbers::read(info[0]);
     auto answer = std::make_shared<CallAnswer>();
-    auto work = [vm = vm_, answer, limits]() { answer->attempt([&]() { return vm->boot(limits.start()); }); };
+    auto work = [vm = vm_, wasi = wasi_, answer, limits]() { answer->attempt([&]() { return boot_all(*vm, *wasi, limits.start()); }); };
+    return run_there(info.Env(), answer, work, OutcomeKind::Ready, nullptr);
+  });
+}
+
+// (limits) -> true for ready, or the outcome of a new start that failed
+Napi::Value VmBinding::reset_sync(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Vm& vm = idle_vm();
+    LimitNumbers limits = LimitNumbers::read(info[0]);
+    wasi_->set_output_limit(limits.output_bytes());
+    Outcome outcome = run_here([&]() { return reset_all(vm, *wasi_, limits.start()); });
+    return outcome_or_true(info.Env(), outcome, OutcomeKind::Ready);
+  });
+}
+
+Napi::Value VmBinding::reset(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    idle_vm();
+    LimitNumbers limits = LimitNumbers::read(info[0]);
+    wasi_->set_output_limit(limits.output_bytes());
+    auto answer = std::make_shared<CallAnswer>();
+    auto work = [vm = vm_, wasi = wasi_, answer, limits]() { answer->attempt([&]() { return reset_all(*vm, *wasi, limits.start()); }); };
     return run_there(info.Env(), answer, work, OutcomeKind::Ready, nullptr);
   });
 }

@@ -60,6 +60,14 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
   void begin_run() noexcept;
   Vm& any_vm();
   Vm& idle_vm();
+  // reset and snapshot: inspection.cc, snapshot_binding.cc
+  Napi::Value reset_sync(const Napi::CallbackInfo& info);
+  Napi::Value reset(const Napi::CallbackInfo& info);
+  Napi::Value prepare_snapshot(const Napi::CallbackInfo& info);
+  Napi::Value vcpu_state(const Napi::CallbackInfo& info);
+  Napi::Value memory_ranges(const Napi::CallbackInfo& info);
+  Napi::Value read_physical(const Napi::CallbackInfo& info);
+
   LinearMemory& linear(const Napi::CallbackInfo& info);
 
   std::shared_ptr<wasi::Instance> wasi_;

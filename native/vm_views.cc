@@ -22,7 +22,7 @@ Napi::Value VmBinding::read_linear(const Napi::CallbackInfo& info) {
     uint64_t offset = as_u64(info[1], "offset");
     uint64_t length = as_u64(info[2], "length");
     // Before the buffer is made: its size is checked by the same rule.
-    if (length > 0 && memory.range_for_kernel(offset, length) == nullptr) return info.Env().Null();
+    if (!memory.contains(offset, length)) return info.Env().Null();
     auto bytes = Napi::Uint8Array::New(info.Env(), length);
     if (!memory.read(offset, bytes.Data(), length)) return info.Env().Null();
     return bytes;

@@ -90,6 +90,7 @@ wasi::Config read_wasi_config(const Napi::Object& config, std::shared_ptr<const 
   result.clock_start_ns = clock_start_ms * 1'000'000;
   result.random_seed = get_u64(config, "randomSeed");
   result.fixed_random = get_bool(config, "fixedRandom");
+  result.elapsed_ns = get_u64(config, "elapsedNs");
   return result;
 }
 

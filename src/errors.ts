@@ -207,7 +207,12 @@ export const errorTable = {
   BARECELL_POISONED: {
     kind: "state",
     when: "The VM was used after a call that did not return (trap, kill, exit), which leaves its memory as it was in the middle.",
-    cure: "Dispose the VM and boot a new one.",
+    cure: "Reset the VM, or dispose it and boot a new one.",
+  },
+  BARECELL_SNAPSHOT_REFUSED: {
+    kind: "state",
+    when: "A snapshot was to be taken of a VM whose guest depends on something outside of its memory, which the message names, or that is too large.",
+    cure: "Let the guest close what it opened, and give back what it holds, before the snapshot.",
   },
   BARECELL_BUSY: {
     kind: "state",

@@ -23,6 +23,7 @@ export type {
   ImageModule,
   Manifest,
   Signature,
+  SnapshotFacts,
   TargetCpu,
   ValueType,
 } from "./image/manifest.ts";
@@ -56,6 +57,7 @@ export { LinearMemoryView } from "./vm/linear-memory.ts";
 export { type ExitCounts, MicroVM } from "./vm/micro-vm.ts";
 export { ModuleInstance } from "./vm/module-instance.ts";
 export type { BootOptions } from "./vm/options.ts";
+export { preinitialise } from "./vm/preinitialise.ts";
 export { FunctionReference } from "./vm/references.ts";
 export type { VmStats } from "./vm/stats.ts";
 export type { InputChunk, InputStream, OutputCallback, OutputStream } from "./vm/streams/kinds.ts";

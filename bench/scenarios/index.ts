@@ -6,10 +6,13 @@ import { compileModules } from "./compile.ts";
 import { compute } from "./compute.ts";
 import { exits } from "./exits.ts";
 import { hostCall } from "./host-call.ts";
+import { warmAsync, warmSync } from "./warm.ts";
 
 export const SCENARIOS: readonly Scenario[] = [
   coldStaged,
   coldDirect,
+  warmSync,
+  warmAsync,
   hostCall,
   exits,
   compute,

@@ -17,5 +17,6 @@ static inline bool bc_in_bounds(const wasm_rt_memory_t* memory, uint64_t at, uin
 uint32_t bc_clock_time_get(const wasm_rt_memory_t* memory, uint32_t clock, uint32_t result_at);
 uint32_t bc_random_get(const wasm_rt_memory_t* memory, uint32_t at, uint32_t count);
 uint32_t bc_fd_write(const wasm_rt_memory_t* memory, uint32_t fd, uint32_t list_at, uint32_t count, uint32_t result_at);
+void bc_forget_seed(void);
 
 #endif

@@ -7,13 +7,13 @@ namespace barecell::wasi {
 Errno GuestBuffers::load(LinearMemory& memory, uint32_t list_at, uint32_t count) noexcept {
   uint32_t served = std::min(count, kMaxBuffers);
   // The whole list must be in memory, also what is not served of it.
-  if (memory.range_for_kernel(list_at, uint64_t{count} * sizeof(Iovec)) == nullptr) return Errno::Fault;
+  if (!memory.contains(list_at, uint64_t{count} * sizeof(Iovec))) return Errno::Fault;
   if (!memory.read(list_at, buffers_, served * sizeof(Iovec))) return Errno::Fault;
   first_ = count_ = 0;
   left_ = 0;
   for (uint32_t i = 0; i < served; i++) {
     Iovec buffer = buffers_[i];
-    if (memory.range_for_kernel(buffer.buf, buffer.buf_len) == nullptr) return Errno::Fault;
+    if (!memory.contains(buffer.buf, buffer.buf_len)) return Errno::Fault;
     buffer.buf_len = static_cast<uint32_t>(std::min<uint64_t>(buffer.buf_len, kMaxBytes - left_));
     left_ += buffer.buf_len;
     if (buffer.buf_len > 0) buffers_[count_++] = buffer;

@@ -48,12 +48,23 @@ uint64_t host_clock_ns(int clock) noexcept {
   return nanoseconds_of(time);
 }
 
-Clocks::Clocks(bool fixed, uint64_t fixed_start_ns) noexcept
-    : fixed_(fixed), fixed_start_ns_(fixed_start_ns), monotonic_start_(monotonic()) {}
+Clocks::Clocks(bool fixed, uint64_t fixed_start_ns, uint64_t elapsed_ns) noexcept
+    : fixed_(fixed),
+      fixed_start_ns_(fixed_start_ns),
+      elapsed_ns_(elapsed_ns),
+      fixed_ns_(elapsed_ns),
+      monotonic_start_(fixed ? 0 : monotonic() - elapsed_ns) {}
 
 uint64_t Clocks::realtime() const noexcept { return fixed_ ? fixed_start_ns_ + fixed_ns_ : host_clock_ns(CLOCK_REALTIME); }
 uint64_t Clocks::monotonic() const noexcept { return fixed_ ? fixed_ns_ : host_clock_ns(CLOCK_MONOTONIC); }
 void Clocks::skip(uint64_t nanoseconds) noexcept { fixed_ns_ += nanoseconds; }
+
+void Clocks::restart() noexcept {
+  fixed_ns_ = elapsed_ns_;
+  monotonic_start_ = fixed_ ? 0 : monotonic() - ready_ns_;
+  cpu_thread_ = 0;
+  cpu_offset_ = cpu_last_ = 0;
+}
 
 // The monotonic clock is counted from the program's start, because the time since the host's boot is nothing that a tenant was
 // granted.

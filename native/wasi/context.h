@@ -31,8 +31,8 @@ uint64_t host_clock_ns(int clock) noexcept;
 class Clocks {
  public:
   // `fixed`: a clock of the program's own, the same in every run, which moves by what it does and not by what the host does.
-  // `fixed_start_ns` is its real time at the start.
-  Clocks(bool fixed, uint64_t fixed_start_ns) noexcept;
+  // `fixed_start_ns` is its real time at the start. `elapsed_ns`: what its monotonic clock begins with.
+  Clocks(bool fixed, uint64_t fixed_start_ns, uint64_t elapsed_ns) noexcept;
 
   // Errno::Inval for a clock that there is not.
   Errno now(uint32_t id, uint64_t* nanoseconds) noexcept;
@@ -47,13 +47,19 @@ class Clocks {
   // Instead of waiting, of a fixed clock.
   void skip(uint64_t nanoseconds) noexcept;
 
+  // The program is initialised; and, later, is back to there: its monotonic clock goes on from where it was then, because the program may remember that.
+  void mark_ready() noexcept { ready_ns_ = monotonic() - monotonic_start_; }
+  void restart() noexcept;
+
  private:
   uint64_t cpu_time() noexcept;
 
   bool fixed_;
   uint64_t fixed_start_ns_;
+  uint64_t elapsed_ns_;
   uint64_t fixed_ns_ = 0;
   uint64_t monotonic_start_ = 0;
+  uint64_t ready_ns_ = 0;
   pid_t cpu_thread_ = 0;
   uint64_t cpu_offset_ = 0;
   uint64_t cpu_last_ = 0;
@@ -79,6 +85,8 @@ struct Context {
   DescriptorTable descriptors;
   // Shared with the table, and kept when a guest closes them: the host asks for what was written.
   std::array<std::shared_ptr<Stream>, 3> streams;
+  // Whether a function has been called since the start, or the last reset.
+  bool used = false;
 };
 
 using Handler = HostCallAction (*)(Context&, HostCall&, Dialect);
@@ -93,7 +101,7 @@ inline HostCallAction answer_written(HostCall& call, bool written) noexcept {
 // A bounds check without an access, to be made before anything happens that cannot be taken back. The rule for an empty range is
 // that of memory.copy: it may lie at the end of memory, but not beyond.
 inline bool in_bounds(LinearMemory& memory, uint64_t offset, uint64_t count) noexcept {
-  return memory.range_for_kernel(offset, count) != nullptr;
+  return memory.contains(offset, count);
 }
 
 // For work of a length that the guest chooses and that does not wait: whether the call must end.

@@ -80,6 +80,9 @@ class Descriptor {
   // There is an end, and it is reached. Not known of descriptors until they are read.
   virtual bool at_end() const noexcept { return false; }
 
+  // Whether there is something in it that is lost with the program: of directories in memory.
+  virtual bool holds_data() const noexcept { return false; }
+
   virtual class Directory* as_directory() noexcept { return nullptr; }
   virtual class Socket* as_socket() noexcept { return nullptr; }
 

@@ -29,6 +29,8 @@ class DescriptorTable {
 
   // Null: not open. The pointer is good until the next add() or close().
   Entry* find(uint32_t fd) noexcept { return fd < entries_.size() && entries_[fd] ? &*entries_[fd] : nullptr; }
+  // One more than the largest number that is or was open.
+  uint32_t end() const noexcept { return static_cast<uint32_t>(entries_.size()); }
   bool full() const noexcept { return open_ >= limit_; }
 
   // The lowest free number from 3 on: a program that closed a standard stream must not write its output into a file that it opens

@@ -28,7 +28,7 @@ bool is_utf8(std::string_view text) noexcept {
 }
 
 Errno read_path(LinearMemory& memory, uint32_t at, uint32_t bytes, std::string* to) {
-  if (memory.range_for_kernel(at, bytes) == nullptr) return Errno::Fault;
+  if (!memory.contains(at, bytes)) return Errno::Fault;
   if (bytes >= kMaxPathBytes) return Errno::Nametoolong;
   to->resize(bytes);
   if (!memory.read(at, to->data(), bytes)) return Errno::Fault;

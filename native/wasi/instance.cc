@@ -75,8 +75,14 @@ constexpr auto kSignatures = [] {
   return list;
 }();
 
-std::shared_ptr<Directory> open_preopen(const Config& all, size_t number, Context& context) {
-  const PreopenConfig& config = all.preopens[number];
+std::shared_ptr<Directory> make_memory_directory(uint64_t max_bytes, unsigned max_depth, uint64_t number, Context& context) {
+  // No device of the host has such a number.
+  uint64_t device = uint64_t{1} << 63 | number;
+  auto now = [&clocks = context.clocks] { return clocks.realtime(); };
+  return MemoryDirectory::make(std::make_shared<MemoryFileSystem>(max_bytes, max_depth, device, now));
+}
+
+std::shared_ptr<Directory> open_preopen(const PreopenConfig& config, const Config& all, size_t number, Context& context) {
   const std::string& name = config.guest_path;
   if (name.empty() || name.find('\0') != std::string::npos || name.size() >= kMaxPathBytes || !is_utf8(name)) {
     throw Failure("BARECELL_ARGUMENT_INVALID", "the guest's path of a directory must be UTF-8 of 1 to 4095 bytes, without NUL");
@@ -93,27 +99,34 @@ std::shared_ptr<Directory> open_preopen(const Config& all, size_t number, Contex
     }
     return HostDirectory::hand_in(config.host_path, config.read_only, all.limits.max_directory_depth, context.storage);
   }
-  // No device of the host has such a number.
-  uint64_t device = uint64_t{1} << 63 | number;
-  auto now = [&clocks = context.clocks] { return clocks.realtime(); };
-  return MemoryDirectory::make(std::make_shared<MemoryFileSystem>(config.max_bytes, all.limits.max_directory_depth, device, now));
+  return make_memory_directory(config.max_bytes, all.limits.max_directory_depth, number, context);
 }
 
 }  // namespace
 
 std::span<const Signature> signatures() { return kSignatures; }
 
+// What the guest finds when it starts.
+struct Instance::HandedIn {
+  Entry entry;
+  // For what is made anew at a reset.
+  std::function<std::shared_ptr<Directory>()> make;
+};
+
 Instance::Instance(Config config)
     : context_(new Context{
           StringList(std::move(config.args), "argument"),
           StringList(std::move(config.env), "environment variable"),
-          Clocks(config.fixed_clock, config.clock_start_ns),
+          Clocks(config.fixed_clock, config.clock_start_ns, config.elapsed_ns),
           config.fixed_random ? std::optional<FixedRandom>(config.random_seed) : std::nullopt,
           OutputBudget{config.max_output_bytes},
           WriteBudget(config.limits.max_write_bytes),
           DescriptorTable(config.limits.max_open_files),
           {},
-      }) {
+          false,
+      }),
+      limits_(config.limits),
+      random_seed_(config.random_seed) {
   StreamConfig* streams[] = {&config.stdin_, &config.stdout_, &config.stderr_};
   for (unsigned i = 0; i < 3; i++) {
     auto stream = std::make_shared<Stream>(std::move(*streams[i]), i, context_->output);
@@ -122,20 +135,52 @@ Instance::Instance(Config config)
     context_->descriptors.add_first({std::move(stream), rights, 0, {}});
   }
   for (size_t i = 0; i < config.preopens.size(); i++) {
-    std::shared_ptr<Directory> directory = open_preopen(config, i, *context_);
-    hand_in({directory, directory->base_rights(), directory->inheriting_rights(), config.preopens[i].guest_path});
+    const PreopenConfig& preopen = config.preopens[i];
+    std::shared_ptr<Directory> directory = open_preopen(preopen, config, i, *context_);
+    HandedIn handed_in{{directory, directory->base_rights(), directory->inheriting_rights(), preopen.guest_path}, {}};
+    // One in memory is the program's own, and made anew at a reset.
+    if (preopen.host_path.empty() && !preopen.bundle_root) {
+      handed_in.make = [this, preopen, i]() { return make_memory_directory(preopen.max_bytes, limits_.max_directory_depth, i, *context_); };
+    }
+    hand_in(std::move(handed_in));
   }
   for (int fd : config.sockets) {
     std::shared_ptr<Socket> socket = Socket::hand_in(fd);
-    hand_in({socket, socket->base_rights(), socket->inheriting_rights(), {}});
+    hand_in({{socket, socket->base_rights(), socket->inheriting_rights(), {}}, {}});
   }
 }
 
-void Instance::hand_in(Entry entry) {
+Instance::~Instance() = default;
+
+void Instance::hand_in(HandedIn handed_in) {
   if (context_->descriptors.full()) {
     throw Failure("BARECELL_ARGUMENT_INVALID", "more directories and sockets are handed in than descriptors may be open");
   }
-  context_->descriptors.add(std::move(entry));
+  context_->descriptors.add(handed_in.entry);
+  handed_in_.push_back(std::move(handed_in));
+}
+
+void Instance::mark_ready() noexcept { context_->clocks.mark_ready(); }
+
+void Instance::reset() {
+  context_->clocks.restart();
+  if (context_->random) context_->random.emplace(random_seed_);
+  // Most calls ask for nothing.
+  if (!context_->used) return;
+  context_->output.used = 0;
+  context_->storage = WriteBudget(limits_.max_write_bytes);
+  // First all that is open goes, a directory's files with it: they are paid for from budgets of their own.
+  context_->descriptors = DescriptorTable(limits_.max_open_files);
+  for (const std::shared_ptr<Stream>& stream : context_->streams) {
+    stream->restart();
+    context_->descriptors.add_first({stream, stream->base_rights(), 0, {}});
+  }
+  for (HandedIn& handed_in : handed_in_) {
+    if (handed_in.make) handed_in.entry.object = handed_in.make();
+    handed_in.entry.object->set_flags(0);
+    context_->descriptors.add(handed_in.entry);
+  }
+  context_->used = false;
 }
 
 HostFunction Instance::bind(std::string_view module, std::string_view name) const {
@@ -150,6 +195,7 @@ HostFunction Instance::bind(std::string_view module, std::string_view name) cons
   const Function* found = std::ranges::find(kFunctions, name, [](const Function& function) { return function.signature.name; });
   if (found == std::end(kFunctions)) return {};
   return [context = context_, handler = found->handler, dialect](HostCall& call) {
+    context->used = true;
     // Nothing else is thrown here.
     try {
       return handler(*context, call, dialect);
@@ -161,8 +207,27 @@ HostFunction Instance::bind(std::string_view module, std::string_view name) cons
 
 void Instance::set_output_limit(uint64_t max_bytes) noexcept { context_->output.limit = max_bytes; }
 
+std::string Instance::snapshot_obstacle() const {
+  std::vector<const Descriptor*> given;
+  for (const std::shared_ptr<Stream>& stream : context_->streams) given.push_back(stream.get());
+  for (const HandedIn& handed_in : handed_in_) given.push_back(handed_in.entry.object.get());
+  for (uint32_t fd = 0; fd < context_->descriptors.end(); fd++) {
+    const Entry* entry = context_->descriptors.find(fd);
+    std::string name = "descriptor " + std::to_string(fd);
+    if (fd >= given.size()) {
+      if (entry != nullptr) return name + " is open";
+      continue;
+    }
+    if (entry == nullptr) return name + ", which the host handed in, is closed";
+    if (entry->object.get() != given[fd]) return name + " stands for another one";
+    if (entry->object->holds_data()) return "the directory in memory '" + entry->preopen_name.value_or("") + "' is not empty";
+  }
+  return {};
+}
+
 void Instance::close() noexcept {
   context_->descriptors.clear();
+  handed_in_.clear();
   for (const std::shared_ptr<Stream>& stream : context_->streams) stream->close();
 }
 

@@ -50,6 +50,8 @@ struct Config {
   uint64_t clock_start_ns = kFixedClockStart;  // since 1970, of a fixed clock
   bool fixed_random = false;
   uint64_t random_seed = 0;
+  // What the monotonic clock begins with: a program that goes on from a snapshot must not see time go back.
+  uint64_t elapsed_ns = 0;
 };
 
 // The type of a function, for checking a module's imports before it is run: "i" is i32, "j" is i64.
@@ -70,6 +72,7 @@ class Instance {
   // descriptor, a directory that cannot be opened. Descriptors of streams stay the caller's, and must stay open as long as bound
   // functions are called.
   explicit Instance(Config config);
+  ~Instance();
 
   // The function behind an import; empty if there is none of that name.
   HostFunction bind(std::string_view module, std::string_view name) const;
@@ -80,6 +83,14 @@ class Instance {
   bool has_fixed_random() const noexcept;
   // Takes the output that a guest keeps for a while, in the same way as fd_write does.
   std::shared_ptr<OutputTaker> output_taker() const;
+  // The program is initialised, from where reset() lets it go on.
+  void mark_ready() noexcept;
+  // As if none of its functions had been called: descriptors, directories in memory, budgets, clocks, captured output. What lies in the host's own
+  // directories and descriptors stays. May throw std::bad_alloc.
+  void reset();
+  // Why another instance could not go on where this one is, in words; empty if it could: nothing is open but what was handed in, and directories in memory
+  // are empty.
+  std::string snapshot_obstacle() const;
   // Gives back all that the program has open, when it will not be called again; what was captured stays. This object may live on
   // for long after its VM, until it is collected.
   void close() noexcept;
@@ -95,9 +106,14 @@ class Instance {
   uint64_t stderr_total() const noexcept;
 
  private:
-  void hand_in(Entry entry);
+  struct HandedIn;
+
+  void hand_in(HandedIn handed_in);
 
   std::shared_ptr<Context> context_;
+  Limits limits_;
+  uint64_t random_seed_ = 0;
+  std::vector<HandedIn> handed_in_;
 };
 
 }  // namespace barecell::wasi

@@ -43,6 +43,7 @@ class MemoryDirectory final : public Directory {
   Errno set_times(const Times& times) noexcept override;
 
   const void* file_system() const noexcept override { return node_->file_system.get(); }
+  bool holds_data() const noexcept override { return !node_->children.empty(); }
   Errno open(const std::string& path, const OpenRequest& request, std::shared_ptr<Descriptor>* to) override;
   Errno stat_path(const std::string& path, bool follow, Filestat* to) override;
   Errno set_times_path(const std::string& path, bool follow, const Times& times) override;

@@ -223,6 +223,13 @@ void Stream::close() noexcept {
   pipe_.reset();
 }
 
+void Stream::restart() noexcept {
+  if (kind_ == StreamConfig::Kind::Capture) bytes_ = {};
+  position_ = 0;
+  total_bytes_ = 0;
+  Descriptor::set_flags(0);
+}
+
 std::vector<uint8_t> Stream::take() noexcept {
   return kind_ == StreamConfig::Kind::Capture ? std::exchange(bytes_, {}) : std::vector<uint8_t>();
 }

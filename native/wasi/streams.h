@@ -68,6 +68,8 @@ class Stream final : public Descriptor {
   void close() noexcept;
 
   std::vector<uint8_t> take() noexcept;
+  // As when the guest had not used it yet. What is on the other side of a descriptor of the host's is not the stream's.
+  void restart() noexcept;
   uint64_t total_bytes() const noexcept { return total_bytes_; }
 
  private:

@@ -1,4 +1,5 @@
 /** `barecell compile`. */
+import { preinitialise } from "../vm/preinitialise.ts";
 import { linkImage, obtainImage } from "./input.ts";
 import { EXIT, printJson, usageError } from "./report.ts";
 import type { Invocation } from "./table.ts";
@@ -12,12 +13,17 @@ export async function compileCommand({ operands, options }: Invocation<"compile"
   if (isLinked && options.name !== undefined) {
     throw usageError("--name is for a single module; write name=file.wasm for each");
   }
-  const { image, isCached, compileUs } = isLinked
+  const {
+    image: compiled,
+    isCached,
+    compileUs,
+  } = isLinked
     ? await linkImage(operands, options)
     : await obtainImage(file, options, {
         onlyModule: true,
         ...(options.name === undefined ? {} : { name: options.name }),
       });
+  const image = options.preinit === undefined ? compiled : await preinitialise(compiled, options.preinit);
   const main = (operands.at(-1) ?? "").replace(isLinked ? /^[^/=]+=/ : /^/, "");
   const output = options.output ?? `${main.replace(/\.wasm$/, "")}.cell`;
   await image.save(output);
@@ -30,6 +36,7 @@ export async function compileCommand({ operands, options }: Invocation<"compile"
       digest: image.digest,
       sizeBytes: image.bytes.length,
       cached: isCached,
+      snapshot: image.isSnapshot,
       compileUs: Math.round(compileUs * 10) / 10,
     });
   } else {

@@ -193,13 +193,8 @@ async function runGuest(image: Image, target: Target, options: BootOptions): Pro
 
 async function callGuest(vm: MicroVM, { invoke, values }: Target): Promise<Ending> {
   if (invoke === undefined) return { results: [], exitCode: await vm.start() };
-  // A WASI reactor sets itself up there, and its other exports rely on it (WASI application ABI).
-  if (
-    invoke !== "_initialize" &&
-    vm.image.exports.some(({ name, kind }) => name === "_initialize" && kind === "func")
-  ) {
-    await vm.call("_initialize");
-  }
+  // A WASI reactor sets itself up there, and its other exports rely on it (WASI application ABI). A snapshot may have that behind it.
+  if (invoke !== "_initialize" && vm.modules.at(-1)?.needsInitialize) await vm.call("_initialize");
   return { results: listOf(await vm.call(invoke, ...values)), exitCode: 0 };
 }
 

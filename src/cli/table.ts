@@ -232,6 +232,7 @@ export const commands = {
     summary: "compile a module, or several together, to an image",
     description: [
       "Compiles a WebAssembly module to an image, an ELF file that `run` boots without a compiler, and that readelf, objdump and gdb read.",
+      "With --preinit the module's own initialisation runs once, in a microVM with WASI but without arguments, files and input; other imports trap. What it leaves in memory, tables and globals is in the image. It must close what it opens.",
       "Several modules are linked into one image and instantiated in the order given: each can import functions, memories, tables and globals from those before it, by their names. A module's name is that of its file, or what stands before a `=` (`env=runtime.wasm`; a file whose own name has a `=` is written as a path, `./a=b.wasm`). The last one is the main module: its exports are the image's.",
     ],
     operands: [
@@ -255,11 +256,17 @@ export const commands = {
         sizeInBytes,
         { standard: "256M" },
       ),
+      preinit: valued(
+        "--preinit <export>",
+        "run this export now, without arguments, and write the state after it: the image starts there (an exported `_initialize` runs before it)",
+        text,
+      ),
       ...compileOptions,
       json,
     },
     examples: [
       ["barecell compile app.wasm", "writes app.cell"],
+      ["barecell compile --preinit init app.wasm", "an image that begins where `init` has ended"],
       ["barecell compile app.wasm -o build/app.cell --target-cpu x86-64-v3", "for processors with AVX2"],
       ["barecell compile env=runtime.wasm app.wasm", "app.wasm imports from `env`; writes app.cell"],
       [
@@ -274,7 +281,8 @@ export const commands = {
       ["modules", "the names of all modules, in order"],
       ["digest", "SHA-256 of the image"],
       ["sizeBytes", "its size"],
-      ["cached", "whether the cache already had it"],
+      ["cached", "whether the cache already had it, before --preinit"],
+      ["snapshot", "whether it starts from a state that --preinit made"],
       ["compileUs", "microseconds"],
       ...failure,
     ],

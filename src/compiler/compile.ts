@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  BC_LINEAR_MAX_BYTES,
   BC_MAILBOX_HEADER_BYTES,
   BC_NOTE_TYPE_DIGEST,
   BC_NOTE_TYPE_MANIFEST,
@@ -333,9 +334,10 @@ function linkerSymbols(
     [
       "bc_fixed_tables",
       fixedTablePages(
-        linear.map(({ place, minBytes, chunks }) => ({
+        linear.map(({ place, minBytes, maxBytes, chunks }) => ({
           virtual: linearVirtual(place),
           initialBytes: minBytes,
+          maxBytes: maxBytes ?? BC_LINEAR_MAX_BYTES,
           cuts: chunks.map(({ start }) => start),
         })),
         options.stackBytes,

@@ -80,6 +80,7 @@ export function describeImage(
       })),
     ),
     entryCount: entries.list.length,
+    snapshot: null,
   };
 }
 

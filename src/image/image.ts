@@ -120,6 +120,11 @@ export class Image {
     return mainModule(this.manifest).name;
   }
 
+  /** Whether it is the state of a VM, and not what a compiler made. */
+  get isSnapshot(): boolean {
+    return this.manifest.snapshot !== null;
+  }
+
   get imports(): readonly ImageImport[] {
     return this.manifest.imports;
   }

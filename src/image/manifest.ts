@@ -111,6 +111,16 @@ export interface Manifest {
   readonly tables: readonly { readonly element: string; readonly min: number; readonly capacity: number }[];
   /** How many entries there are. */
   readonly entryCount: number;
+  /** Null: booting instantiates the modules. Otherwise the image is a VM's state after that. */
+  readonly snapshot: SnapshotFacts | null;
+}
+
+/** What of a snapshot is not in its memory. */
+export interface SnapshotFacts {
+  /** Of WASI's monotonic clock when it was taken: the guest may remember that, so it must not see an earlier time. */
+  readonly monotonicNs: number;
+  /** The modules whose `_initialize` ran, by their places. */
+  readonly initialized: readonly number[];
 }
 
 /** The module whose exports are the image's own. */
@@ -181,6 +191,18 @@ export function parseManifest(json: Uint8Array): Manifest {
       };
     }),
     entryCount,
+    snapshot: parseSnapshot(root["snapshot"], modules.length),
+  };
+}
+
+function parseSnapshot(value: unknown, moduleCount: number): SnapshotFacts | null {
+  if (value === null || value === undefined) return null;
+  const fields = record(value, "snapshot");
+  return {
+    monotonicNs: integer(fields["monotonicNs"], "snapshot.monotonicNs"),
+    initialized: list(fields["initialized"], "snapshot.initialized").map((place) =>
+      below(place, moduleCount, "snapshot.initialized"),
+    ),
   };
 }
 

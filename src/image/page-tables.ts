@@ -119,10 +119,12 @@ export class PageTableBuilder {
   }
 }
 
-/** A linear memory, for counting: guest-virtual address, initial size, and the offsets at which it is cut into segments. */
+/** A linear memory, for counting: guest-virtual address, sizes, and the offsets at which it is cut into segments. */
 export interface CountedMemory {
   readonly virtual: number;
   readonly initialBytes: number;
+  /** What it can grow to: a snapshot's image may start with that. */
+  readonly maxBytes: number;
   readonly cuts: readonly number[];
 }
 
@@ -135,10 +137,11 @@ export function fixedTablePages(linear: readonly CountedMemory[], stackBytes: nu
   const image = 1;
   const stack = 1 + Math.ceil(stackBytes / BC_LARGE_PAGE_SIZE) + 1;
   // A directory for each 1 GiB, a table for each 2 MiB that a cut or the end divides, and page-directory pointers for each 512 GiB of addresses.
-  const pages = linear.reduce((sum, { initialBytes, cuts }) => {
+  const pages = linear.reduce((sum, { initialBytes, maxBytes, cuts }) => {
     const divided = [...cuts, initialBytes].filter((at) => at % BC_LARGE_PAGE_SIZE !== 0);
     const tables = new Set(divided.map((at) => Math.floor(at / BC_LARGE_PAGE_SIZE))).size;
-    return sum + Math.ceil(initialBytes / 2 ** 30) + tables;
+    // A snapshot cuts at multiples of 2 MiB only, so what it can need more is directories, and a table for another end.
+    return sum + Math.ceil(maxBytes / 2 ** 30) + tables + 1;
   }, 0);
   const pointers = new Set(linear.map((memory) => Math.floor(memory.virtual / 2 ** 39))).size;
   return roots + image + stack + pages + pointers;

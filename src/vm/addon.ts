@@ -149,6 +149,8 @@ export interface NativeWasiOptions {
   readonly clockStartMs: number;
   readonly fixedRandom: boolean;
   readonly randomSeed: number;
+  /** What the monotonic clock begins with, nanoseconds. */
+  readonly elapsedNs: number;
   readonly maxOpenFiles: number;
   readonly maxWriteBytes: number;
   readonly maxDirectoryDepth: number;
@@ -221,6 +223,9 @@ export interface NativeVm {
   /** Stops the run that goes on. */
   cancelRun(): void;
   /** Stops it and all later ones. */
+  /** `true`: as after the boot. */
+  resetSync(limits: Float64Array): true | NativeOutcome;
+  reset(limits: Float64Array): Promise<true | NativeOutcome>;
   cancel(): void;
   dispose(): void;
   linearBytes(memory: number): number;
@@ -244,6 +249,22 @@ export interface NativeVm {
   setFuel(fuel: bigint): void;
   /** What the last boot or call left of it; any number, if the guest is hostile. */
   fuelLeft(): bigint;
+  /** `obstacle`: why there can be no snapshot, or "". */
+  prepareSnapshot(): { readonly obstacle: string; readonly monotonicNs: number };
+  /** All of the VM. */
+  vcpuState(): NativeVcpuState;
+  memoryRanges(): readonly { readonly gpa: number; readonly sizeBytes: number }[];
+  readPhysical(gpa: number, length: number): Uint8Array<ArrayBuffer>;
+}
+
+/** Bytes of KVM's structures. */
+export interface NativeVcpuState {
+  readonly regs: Uint8Array;
+  readonly sregs: Uint8Array;
+  readonly xsave: Uint8Array;
+  readonly debugregs: Uint8Array;
+  readonly events: Uint8Array;
+  readonly msrs: readonly { readonly number: number; readonly value: bigint }[];
 }
 
 /** What KVM offers on this host. */

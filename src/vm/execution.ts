@@ -33,6 +33,8 @@ export interface EntryRun {
   readonly instantiates?: true;
   /** Runs no code of the modules'. */
   readonly touchesNoStream?: true;
+  /** Whether it brings the VM back to what the boot left. */
+  readonly resets?: true;
 }
 
 /** What runs an entry: the VM itself, or a host function that calls back into the guest. */
@@ -52,7 +54,9 @@ export class Execution implements Runner {
   readonly #hostCalls: HostCalls;
   readonly #streams: StandardStreams;
   #state: VmState = "ready";
-  readonly #life = 1;
+  #life = 1;
+  #isResetting = false;
+  readonly #onReset: (() => void)[] = [];
   #running: Promise<unknown> | undefined;
   #runsSync = false;
   #aborted: AbortSignal | undefined;
@@ -107,6 +111,33 @@ export class Execution implements Runner {
     const slots = new Uint8Array();
     const what = "starting the module";
     return { what, entry: 0, slots, argumentCount: 0, resultCount: 0, limits, signal, instantiates: true };
+  }
+
+  /** Back to what the boot left, on a thread of its own. In states "ready" and "poisoned". */
+  async reset(): Promise<void> {
+    const run = this.#resetRun();
+    await this.#perform(run, () => this.native.reset(run.limits.numbers));
+  }
+
+  /** As `reset`, on the calling thread. */
+  resetSync(): void {
+    const run = this.#resetRun();
+    this.#performSync(run, () => this.native.resetSync(run.limits.numbers));
+  }
+
+  /** The module is started again where going back is not enough. */
+  #resetRun(): EntryRun {
+    return { ...this.#bootRun(), what: "starting the module again", signal: undefined, resets: true };
+  }
+
+  /** What is kept in JavaScript about the guest goes with a reset too. */
+  onReset(forget: () => void): void {
+    this.#onReset.push(forget);
+  }
+
+  /** Whether not even memory may be looked at now. */
+  get isResetting(): boolean {
+    return this.#isResetting;
   }
 
   /** On a thread of its own. */
@@ -168,7 +199,8 @@ export class Execution implements Runner {
   }
 
   #prepare(run: EntryRun): void {
-    this.requireReady();
+    if (run.resets) this.requireIdle();
+    else this.requireReady();
     if (run.signal?.aborted) throw cancelled(run, run.signal);
     this.fuel.fill(run.limits.fuel);
     this.#broken = undefined;
@@ -180,6 +212,7 @@ export class Execution implements Runner {
   #begin(run: EntryRun): () => void {
     this.#state = "running";
     this.observer.began();
+    this.#isResetting = run.resets === true;
     const { signal } = run;
     // What comes between here and the end of the run, native code tells from what comes later (W8 in native/kick.h).
     const onAbort = (): void => {
@@ -191,6 +224,7 @@ export class Execution implements Runner {
     return () => {
       signal?.removeEventListener("abort", onAbort);
       if (this.tracer !== undefined) this.native.drainTrace();
+      this.#isResetting = false;
       this.#hostCalls.end(
         this.#aborted?.reason ?? new BarecellError("BARECELL_CONTEXT_STALE", "the guest's call is over"),
       );
@@ -285,7 +319,7 @@ export class Execution implements Runner {
       ],
       poisoned: [
         "BARECELL_POISONED",
-        "the last call did not return (a trap, a kill or an exit); dispose the VM and boot a new one",
+        "the last call did not return (a trap, a kill or an exit); reset() the VM, or dispose it and boot a new one",
       ],
       disposed: ["BARECELL_DISPOSED", "the VM is disposed; boot a new one"],
     };
@@ -316,14 +350,22 @@ export class Execution implements Runner {
     // While the VM still counts as running.
     if (this.tracer !== undefined) this.native.drainTrace();
     if (!this.#isRunning()) {
-      throw new BarecellError("BARECELL_DISPOSED", `the VM was disposed during the call of ${run.what}`);
+      const during = run.resets ? "its reset" : `the call of ${run.what}`;
+      throw new BarecellError("BARECELL_DISPOSED", `the VM was disposed during ${during}`);
     }
+    if (run.resets) this.#beginLife();
     if (outcome !== true) {
       const error = this.#errorOf(outcome, run);
-      this.#state = this.#survives(outcome) ? "ready" : "poisoned";
+      // Half an instance is no instance, whatever `afterTrap` says.
+      this.#state = this.#survives(outcome) && !run.resets ? "ready" : "poisoned";
       throw error;
     }
     this.#state = "ready";
+  }
+
+  #beginLife(): void {
+    this.#life++;
+    for (const forget of this.#onReset) forget();
   }
 
   /** Whether the guest can be called again after such an end. */

@@ -16,6 +16,7 @@ import { nativeImage } from "./native-image.ts";
 import { type BootOptions, checkBootOptions } from "./options.ts";
 import { References } from "./references.ts";
 import { readStats, type VmStats } from "./stats.ts";
+import { takeSnapshot } from "./snapshot.ts";
 import { StandardStreams } from "./streams/standard-streams.ts";
 import { describeTimeline, type Timeline } from "./timeline.ts";
 import type { CallResult, WasmValue } from "./values.ts";
@@ -36,6 +37,7 @@ export class MicroVM {
   readonly #execution: Execution;
   readonly #modules: readonly ModuleInstance[];
   readonly #main: ModuleInstance;
+  readonly #references = new References();
   #isBooted = false;
 
   private constructor(image: Image, options: BootOptions, observer: VmObserver) {
@@ -46,8 +48,9 @@ export class MicroVM {
       );
     }
     this.image = image;
-    const references = new References();
+    const references = this.#references;
     this.#execution = createExecution(image, options, references, this.#guestSide(), observer);
+    this.#execution.onReset(() => references.clear());
     this.#modules = image.modules.map((module) => new ModuleInstance(module, this.#execution, references));
     this.#main = this.#modules.at(-1) as ModuleInstance;
   }
@@ -93,7 +96,8 @@ export class MicroVM {
   #guestSide(): GuestSide {
     const target = (frame: Frame): ModuleInstance => {
       if (!frame.isLive) throw staleContext(frame);
-      if (this.#isBooted) return this.#modules[frame.import.importer] as ModuleInstance;
+      if (this.#isBooted && !this.#execution.isResetting)
+        return this.#modules[frame.import.importer] as ModuleInstance;
       throw new BarecellError(
         "BARECELL_NOT_INSTANTIATED",
         `the host function ${nameOf(frame)} cannot call the guest while that is being started`,
@@ -115,7 +119,7 @@ export class MicroVM {
     return this.#execution.observer.id;
   }
 
-  /** "poisoned": a trap or a kill left the memory as it was in the middle of a call; only `dispose()` helps. */
+  /** "poisoned": a trap or a kill left the memory as it was in the middle of a call; `reset()` makes it usable again. */
   get state(): VmState {
     return this.#execution.state;
   }
@@ -228,6 +232,35 @@ export class MicroVM {
    */
   async start(): Promise<number> {
     return exitStatus(() => this.call("_start"));
+  }
+
+  /**
+   * Brings the VM back to what it was when `boot` had made it, as if it had never been called: memory and its size, tables, globals, registers, and what
+   * WASI granted (descriptors, directories in memory, limits, clocks, captured output). Random numbers start from a new seed. References that the guest
+   * gave out are void. Works in states "ready" and "poisoned".
+   * What lies outside of the VM stays: files in directories of the host, what was read from or written to descriptors that were handed in.
+   * If the modules' own start asked the host for something or grew a memory, they are started again, in a new VM behind this object: that takes as long as
+   * a boot, and may raise what a boot does.
+   * @throws BARECELL_BUSY, BARECELL_DISPOSED, BARECELL_KVM_FAILED
+   */
+  async reset(): Promise<void> {
+    await this.#execution.reset();
+  }
+
+  /** As `reset`, on the calling thread: a few microseconds for a VM that wrote little. */
+  resetSync(): void {
+    this.#execution.resetSync();
+  }
+
+  /**
+   * The VM's state as an image, from which other VMs boot straight to where this one is: memory and its size, tables, globals, which modules are
+   * instantiated. `save()` writes it to a file. What a new VM is granted, its `boot` says as always; random numbers start from a seed of its own, and its
+   * clocks go on from here. This VM goes on as before. Works in state "ready".
+   * @throws BARECELL_SNAPSHOT_REFUSED saying what the guest still holds: open descriptors, files in memory, JavaScript values;
+   *   BARECELL_BUSY, BARECELL_POISONED, BARECELL_DISPOSED
+   */
+  async snapshot(): Promise<Image> {
+    return takeSnapshot(this.#execution, this.#modules, this.#references);
   }
 
   /** What the guest wrote to a captured standard output since the last time. Not while a call runs, nor after `dispose()`. */

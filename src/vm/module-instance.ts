@@ -42,6 +42,8 @@ export class ModuleInstance {
   #instantiation: "none" | "begun" | "done";
   /** In which of the VM's lives `_initialize` ran. */
   #initializedIn: number | undefined;
+  /** That it ran before the snapshot was taken which is the VM's image. */
+  readonly #isInitializedInImage: boolean;
 
   /** Made by a VM only. */
   constructor(module: ImageModule, execution: Execution, references: References) {
@@ -50,8 +52,13 @@ export class ModuleInstance {
     this.#execution = execution;
     this.#references = references;
     this.#instantiation = module.instantiateEntry === null ? "done" : "none";
+    const { snapshot, modules } = execution.image.manifest;
+    this.#isInitializedInImage = snapshot?.initialized.includes(modules.indexOf(module)) ?? false;
+    execution.onReset(() => {
+      this.#instantiation = module.instantiateEntry === null ? "done" : "none";
+    });
     const check = (): void => {
-      if (execution.state === "disposed") execution.requireReady();
+      if (execution.state === "disposed" || execution.isResetting) execution.requireReady();
       // What is written before would be there instead of the module's own data afterwards. What a failure left, one may look at.
       if (this.#instantiation === "none") this.#requireInstantiated();
     };
@@ -63,6 +70,11 @@ export class ModuleInstance {
     return this.#instantiation === "done";
   }
 
+  /** Its instantiation was begun, and did not come to its end. */
+  get isHalfInstantiated(): boolean {
+    return this.#instantiation === "begun";
+  }
+
   get exports(): readonly ImageExport[] {
     return this.#module.exports;
   }
@@ -70,6 +82,7 @@ export class ModuleInstance {
   /** Whether it is a reactor of WASI that was not started yet: `_initialize` is to be called before all other functions. */
   get needsInitialize(): boolean {
     return (
+      !this.#isInitializedInImage &&
       this.#initializedIn !== this.#execution.life &&
       this.#module.exports.some(({ kind, name }) => kind === "func" && name === "_initialize")
     );

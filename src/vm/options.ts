@@ -6,6 +6,7 @@ import type { UnknownImports } from "../host/imports.ts";
 import type { Image } from "../image/image.ts";
 import type { TraceListener } from "../observe/call-tracer.ts";
 import { traceChannel } from "../observe/channels.ts";
+import type { NativeWasiOptions } from "./addon.ts";
 import type { HostImports } from "./host-context.ts";
 import { Limits, type RunLimits } from "./limits.ts";
 import { invalid, oneOf, trueOrFalse, wholeNumber } from "./option-checks.ts";
@@ -47,7 +48,7 @@ export interface CheckedBootOptions {
   readonly signal: AbortSignal | undefined;
   readonly unknownImports: UnknownImports;
   readonly hasWasi: boolean;
-  readonly wasi: CheckedWasiOptions;
+  readonly wasi: CheckedWasiOptions & Pick<NativeWasiOptions, "elapsedNs">;
   readonly keepAfterTrap: boolean;
   readonly trace: TraceListener | undefined;
   readonly isTraced: boolean;
@@ -80,12 +81,15 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
       "default",
     ]),
     hasWasi: options.wasi !== undefined,
-    // Without WASI there is nobody to ask for files.
-    wasi: checkWasiOptions(
-      wasi,
-      options.wasi === undefined ? [] : image.bundles,
-      limits.get("maxOutputBytes"),
-    ),
+    wasi: {
+      // Without WASI there is nobody to ask for files.
+      ...checkWasiOptions(
+        wasi,
+        options.wasi === undefined ? [] : image.bundles,
+        limits.get("maxOutputBytes"),
+      ),
+      elapsedNs: image.manifest.snapshot?.monotonicNs ?? 0,
+    },
     keepAfterTrap: oneOf("afterTrap", options.afterTrap ?? "poison", ["poison", "keep"]) === "keep",
     trace,
     isTraced,

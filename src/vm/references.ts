@@ -6,17 +6,17 @@ import { BarecellError } from "../errors.ts";
  * a module that imports it makes references of its own, which are another.
  */
 export class FunctionReference {
-  readonly #owner: References;
+  readonly #owner: object;
   readonly #number: bigint;
 
   /** Made by a VM only. */
-  constructor(owner: References, number: bigint) {
+  constructor(owner: object, number: bigint) {
     this.#owner = owner;
     this.#number = number;
   }
 
   /** The guest's number for it, or undefined if it is no reference, or another VM's. Only the constructor makes one: `instanceof` can be deceived. */
-  static numberOf(value: unknown, owner: References): bigint | undefined {
+  static numberOf(value: unknown, owner: object): bigint | undefined {
     if (typeof value !== "object" || value === null || !(#owner in value)) return undefined;
     return value.#owner === owner ? value.#number : undefined;
   }
@@ -30,11 +30,26 @@ const MAX_FUNCTIONS = 100_000;
 
 /** The null reference is number 0 in both directions. */
 export class References {
-  readonly #values: unknown[] = [];
+  #values: unknown[] = [];
   readonly #numbers = new Map<unknown, bigint>();
   readonly #functions = new Map<bigint, FunctionReference>();
+  /** Whose the function references are: the VM's life until its next reset. */
+  #owner = {};
 
-  /** The number for any JavaScript value; equal values have equal numbers. It is held as long as the VM is. */
+  /** The VM is reset: its numbers mean nothing any more, and values that it held are let go. */
+  clear(): void {
+    this.#values = [];
+    this.#numbers.clear();
+    this.#functions.clear();
+    this.#owner = {};
+  }
+
+  /** Whether the guest may hold JavaScript values. */
+  get holdsValues(): boolean {
+    return this.#values.length > 0;
+  }
+
+  /** The number for any JavaScript value; equal values have equal numbers. It is held as long as the VM is not reset. */
   externToGuest(value: unknown): bigint {
     if (value === null) return 0n;
     const key = Object.is(value, -0) ? NEGATIVE_ZERO : value;
@@ -68,7 +83,7 @@ export class References {
           `the guest returned more than ${MAX_FUNCTIONS} different funcrefs`,
         );
       }
-      reference = new FunctionReference(this, number);
+      reference = new FunctionReference(this.#owner, number);
       this.#functions.set(number, reference);
     }
     return reference;
@@ -77,6 +92,6 @@ export class References {
   /** @returns undefined if the value is no function reference of this VM's */
   functionToGuest(value: unknown): bigint | undefined {
     if (value === null) return 0n;
-    return FunctionReference.numberOf(value, this);
+    return FunctionReference.numberOf(value, this.#owner);
   }
 }

@@ -63,7 +63,7 @@ export interface WasiLimits {
 }
 
 /** What the addon gets, but for streams that are still to be connected. */
-export type CheckedWasiOptions = Omit<NativeWasiOptions, keyof CheckedStreams> & CheckedStreams;
+export type CheckedWasiOptions = Omit<NativeWasiOptions, keyof CheckedStreams | "elapsedNs"> & CheckedStreams;
 
 /**
  * @param packed directories of the image
