@@ -226,7 +226,8 @@ export class Execution implements Runner {
       if (this.tracer !== undefined) this.native.drainTrace();
       this.#isResetting = false;
       this.#hostCalls.end(
-        this.#aborted?.reason ?? new BarecellError("BARECELL_CONTEXT_STALE", "the guest's call is over"),
+        () =>
+          this.#aborted?.reason ?? new BarecellError("BARECELL_CONTEXT_STALE", "the guest's call is over"),
       );
     };
   }
