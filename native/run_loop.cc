@@ -124,6 +124,7 @@ void Vm::run_until_over(Outcome& outcome) {
 // What the guest kept of its output comes before everything else that is done about an exit.
 HostCallAction Vm::take_output() {
   if (!output_.has_some(mailbox()->output)) return HostCallAction::Continue;
+  took_output_ = true;
   StoppableWait stop(stop_);
   const ImageLayout& layout = image_->layout();
   return output_.take(mailbox()->output, memory_.image_memory(layout.mailbox_gpa + layout.mailbox_bytes, BC_OUTPUT_LOG_BYTES), stop);

@@ -71,13 +71,14 @@ Outcome Vm::boot(const RunLimits& limits) {
   give_fuel(fuel_);
   prepare_mailbox();
   uint64_t exits_before = exits_.io;
+  took_output_ = false;
   uint64_t before = host_time_stamp();
   Outcome outcome = this->run(limits);
   if (outcome.kind == OutcomeKind::Ready && answers_.wants_clock()) {
     answers_.calibrate(vcpu_.get(), mailbox()->boot_stamp, before, host_time_stamp());
   }
-  // One exit, which said that it is ready: so nothing outside of its memory changed while it was instantiated.
-  if (outcome.kind == OutcomeKind::Ready && exits_.io - exits_before == 1) pristine_ = memory_.capture();
+  // One exit, which said that it is ready, and no output kept until then: so nothing outside of its memory changed while it was instantiated.
+  if (outcome.kind == OutcomeKind::Ready && exits_.io - exits_before == 1 && !took_output_) pristine_ = memory_.capture();
   timeline_.ready_ns = monotonic_ns();
   return outcome;
 }

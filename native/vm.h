@@ -149,6 +149,7 @@ class Vm {
   bool entered_ = false;
   // For reset(): reset.cc says what they mean.
   std::shared_ptr<const PristinePages> pristine_;
+  bool took_output_ = false;
   bool after_reset_ = false;
   bool ended_rough_ = false;
   bool needs_rebuild_ = false;
