@@ -324,6 +324,16 @@ export const errorTable = {
     when: "The guest raised another processor exception; the message names its vector.",
     cure: "Compiled code never does this; the guest is hostile or corrupt.",
   },
+  BARECELL_BENCH_PACKAGE_MISSING: {
+    kind: "host",
+    when: "`barecell bench` needs a package that draws or counts for its report, and it is not installed; they are optional dependencies.",
+    cure: "Install them: `npm install vega vega-lite simple-statistics`.",
+  },
+  BARECELL_BENCH_NOTHING_MEASURED: {
+    kind: "host",
+    when: "None of the peers that `barecell bench` was to measure is there, or works.",
+    cure: "See the message for each one's reason, and install or name another; `barecell doctor` says what barecell itself lacks.",
+  },
   BARECELL_INTERNAL: {
     kind: "internal",
     when: "Something happened that barecell holds impossible.",

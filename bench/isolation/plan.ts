@@ -1,0 +1,60 @@
+/** How much is measured: enough for a p99, or only enough to see that all works. */
+
+export interface Plan {
+  readonly quick: boolean;
+  /** Samples of each peer and workload. */
+  readonly samples: number;
+  readonly leastSamples: number;
+  /** No more samples are taken of a peer and workload when it took this long. */
+  readonly budgetMs: number;
+  /** Peers take turns; about so long is a turn. */
+  readonly turnMs: number;
+  /** Requests before those of each turn, not counted: the caches belong to another peer then. */
+  readonly warmUpPerTurn: number;
+  /** Requests before the first turn. */
+  readonly warmUp: number;
+  readonly throughputMs: number;
+  readonly heldInstances: number;
+  readonly holdRounds: number;
+  /** After which a function that never comes back is to be stopped. */
+  readonly stopAfterMs: number;
+  /** Times of the stop test. */
+  readonly stopRounds: number;
+  /** A peer that does not answer for so long hangs. */
+  readonly deadlineMs: number;
+  readonly bootstrapRounds: number;
+}
+
+export const FULL: Plan = {
+  quick: false,
+  samples: 300,
+  leastSamples: 20,
+  budgetMs: 12_000,
+  turnMs: 150,
+  warmUpPerTurn: 2,
+  warmUp: 20,
+  throughputMs: 2000,
+  heldInstances: 32,
+  holdRounds: 3,
+  stopAfterMs: 100,
+  stopRounds: 5,
+  deadlineMs: 60_000,
+  bootstrapRounds: 2000,
+};
+
+export const QUICK: Plan = {
+  ...FULL,
+  quick: true,
+  samples: 30,
+  leastSamples: 4,
+  budgetMs: 350,
+  turnMs: 60,
+  warmUpPerTurn: 1,
+  warmUp: 3,
+  throughputMs: 200,
+  heldInstances: 8,
+  holdRounds: 1,
+  stopRounds: 2,
+  deadlineMs: 20_000,
+  bootstrapRounds: 500,
+};
