@@ -13,7 +13,11 @@ export interface FaultTasks {
 /** How long a host may take for what it should do at once, before it counts as lost. */
 const LOST_AFTER_MS = 5000;
 
-export async function tryCrash(run: Run, { crash, nothing }: FaultTasks, contender: Contender): Promise<CrashResult> {
+export async function tryCrash(
+  run: Run,
+  { crash, nothing }: FaultTasks,
+  contender: Contender,
+): Promise<CrashResult> {
   run.progress(`crash: ${contender.peer.name}`);
   const unsuited = contender.peer.unsuited?.(crash.program) ?? null;
   if (unsuited !== null) return { verdict: "not tested", detail: unsuited };
@@ -33,8 +37,13 @@ export async function tryCrash(run: Run, { crash, nothing }: FaultTasks, contend
     return { verdict: "contained", detail: `the request fails (${firstLine(said)}); the next one works` };
   } catch (error) {
     if (run.signal.aborted) throw error;
-    if (error instanceof PeerProcessEnded) return { verdict: "takes the host with it", detail: firstLine(error.message) };
-    if (error instanceof PeerFailed) return { verdict: "takes the host with it", detail: `no request works afterwards: ${firstLine(error.message)}` };
+    if (error instanceof PeerProcessEnded)
+      return { verdict: "takes the host with it", detail: firstLine(error.message) };
+    if (error instanceof PeerFailed)
+      return {
+        verdict: "takes the host with it",
+        detail: `no request works afterwards: ${firstLine(error.message)}`,
+      };
     throw error;
   } finally {
     await run.endProcess(process);
@@ -42,7 +51,11 @@ export async function tryCrash(run: Run, { crash, nothing }: FaultTasks, contend
   }
 }
 
-export async function tryStop(run: Run, { spin, nothing }: FaultTasks, contender: Contender): Promise<StopResult> {
+export async function tryStop(
+  run: Run,
+  { spin, nothing }: FaultTasks,
+  contender: Contender,
+): Promise<StopResult> {
   const unsuited = contender.peer.unsuited?.(spin.program) ?? null;
   if (unsuited !== null) return { verdict: "not tested", detail: unsuited, lateMs: [] };
   const { stopAfterMs, stopRounds, deadlineMs } = run.plan;

@@ -2,24 +2,18 @@
  * A measuring process: has one peer and does what the runner says. In a process of its own, so that a function that takes its host with it
  * takes only this, and so that one peer's heap, threads and mappings do not slow down another.
  */
-import { type Peer, type Prepared, type Program, type Sample, Stopped, Unavailable } from "../peers/peer.ts";
+import { type Prepared, type Program, type Sample, Stopped, Unavailable } from "../peers/peer.ts";
 import { nowUs } from "../peers/support/clock.ts";
 import { errorText } from "../peers/support/error-text.ts";
 import type { Answers, HostTask, Order, Reply, Request } from "./messages.ts";
-import { allPeers } from "./registry.ts";
+import { onePeer } from "./registry.ts";
 
 const task = JSON.parse(process.argv[2] ?? "{}") as HostTask;
-const peer = await findPeer(task.peer);
+const peer = await onePeer(task.peer);
 
 let prepared: Prepared | undefined;
 let program: Program | undefined;
 let letGo: (() => Promise<void>) | undefined;
-
-async function findPeer(name: string): Promise<Peer> {
-  const found = (await allPeers()).find((candidate) => candidate.name === name);
-  if (found === undefined) throw new Error(`no such peer: ${name}`);
-  return found;
-}
 
 /** @throws if the function did not compute what it must: then it is no measurement */
 function check(sample: Sample): Sample {

@@ -44,7 +44,9 @@ export async function measureLatency(
         // Each round begins with another, so that nobody always follows the same neighbour's rest.
         const lane = lanes[(i + round) % lanes.length];
         if (lane === undefined || !isWaiting(run, lane)) continue;
-        run.progress(`${task.workload.name}: ${lane.contender.peer.name}, ${lane.samples.length} of ${run.plan.samples}`);
+        run.progress(
+          `${task.workload.name}: ${lane.contender.peer.name}, ${lane.samples.length} of ${run.plan.samples}`,
+        );
         await attempt(run, lane, () => takeTurn(run, lane));
       }
     }
@@ -59,7 +61,10 @@ function unsuited({ peer }: Contender, { workload, program }: Task): Lane["troub
   if (reason !== null) return { status: "unsuited", reason };
   const needed = (workload.touchesBytes ?? 0) * MEMORY_MARGIN;
   if (needed > availableBytes()) {
-    return { status: "failed", reason: `the machine has not enough free memory for it (${needed / 2 ** 20} MiB)` };
+    return {
+      status: "failed",
+      reason: `the machine has not enough free memory for it (${needed / 2 ** 20} MiB)`,
+    };
   }
   return undefined;
 }
@@ -108,7 +113,8 @@ function describe(run: Run, lane: Lane, task: Task, summarize: Summarizer): Cell
   const { samples, trouble } = lane;
   const isShort = run.signal.aborted && isWaiting(run, lane);
   const ready = samples.flatMap(({ readyUs }) => (readyUs === null ? [] : [readyUs]));
-  const of = (values: readonly number[]): CellResult["result"] => (values.length === 0 ? null : summarize(values));
+  const of = (values: readonly number[]): CellResult["result"] =>
+    values.length === 0 ? null : summarize(values);
   return {
     peer: lane.contender.peer.name,
     workload: task.workload.name,

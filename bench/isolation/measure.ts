@@ -13,7 +13,13 @@ import { measureMemory } from "./memory.ts";
 import { PeerFailed } from "./peer-process.ts";
 import type { Plan } from "./plan.ts";
 import { buildProgram, buildTools } from "./programs.ts";
-import { type CellResult, type IsolationReport, type PeerResult, SCHEMA, type TimelineResult } from "./result.ts";
+import {
+  type CellResult,
+  type IsolationReport,
+  type PeerResult,
+  SCHEMA,
+  type TimelineResult,
+} from "./result.ts";
 import { type Contender, Interrupted, Run, type Task } from "./run.ts";
 import { loadSummarizer } from "./statistics.ts";
 import { measureThroughput, throughputProblem } from "./throughput.ts";
@@ -52,7 +58,10 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
     for (const workload of [nothing, crash, spin, ...request.workloads]) {
       current.progress(`building ${workload.name}`);
       if (tasks.has(workload.name)) continue;
-      tasks.set(workload.name, { workload, program: await buildProgram(workload, setting, request.plan.quick) });
+      tasks.set(workload.name, {
+        workload,
+        program: await buildProgram(workload, setting, request.plan.quick),
+      });
     }
     const task = (name: string): Task => tasks.get(name) as Task;
     const faults: FaultTasks = { crash: task("crash"), spin: task("spin"), nothing: task(NOTHING) };
@@ -65,7 +74,14 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
       cells.push(...(await measureLatency(current, task(name), contenders, summarize)));
     }
     for (const contender of contenders) {
-      await lookCloser(current, contender, findingsOf(findings, contender.peer), timelines, faults, request.workloads.map(({ name }) => task(name)));
+      await lookCloser(
+        current,
+        contender,
+        findingsOf(findings, contender.peer),
+        timelines,
+        faults,
+        request.workloads.map(({ name }) => task(name)),
+      );
     }
   } catch (error) {
     if (!(error instanceof Interrupted) && !request.signal.aborted) throw error;
@@ -120,7 +136,12 @@ function unknownYet(peer: Peer): Findings {
 }
 
 /** Whether the peer is there, and does run a function. */
-async function findContender(run: Run, peer: Peer, { program }: Task, findings: Findings): Promise<Contender | undefined> {
+async function findContender(
+  run: Run,
+  peer: Peer,
+  { program }: Task,
+  findings: Findings,
+): Promise<Contender | undefined> {
   run.progress(`looking for ${peer.name}`);
   const contender: Contender = { peer, version: "", settings: null, process: undefined, deaths: 0 };
   try {
@@ -182,7 +203,9 @@ async function lookCloser(
     }
   }, warn);
   if (throughputProblem() === null) {
-    for (const task of tasks.filter(({ workload }) => workload.forThroughput)) {
+    for (const task of tasks
+      .filter(({ workload }) => workload.forThroughput)
+      .slice(0, run.plan.throughputWorkloads)) {
       await attempt(async () => {
         findings.throughput = [...findings.throughput, ...(await measureThroughput(run, task, contender))];
       }, warn);
@@ -200,4 +223,3 @@ async function lookCloser(
 export function reasons(report: IsolationReport): string {
   return report.peers.map(({ name, reason }) => `${name}: ${reason ?? errorText("unknown")}`).join("; ");
 }
-

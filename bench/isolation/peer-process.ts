@@ -41,7 +41,8 @@ export class PeerProcess {
 
   /** @param core the only processor that it and all it starts may use */
   constructor(task: HostTask, core?: number) {
-    const pin = core === undefined ? {} : { execPath: "taskset", execArgv: ["-c", String(core), process.execPath] };
+    const pin =
+      core === undefined ? {} : { execPath: "taskset", execArgv: ["-c", String(core), process.execPath] };
     const own = ["--expose-gc", "--disable-warning=ExperimentalWarning"];
     this.#child = fork(HOST, [JSON.stringify(task)], {
       serialization: "advanced",
@@ -64,7 +65,11 @@ export class PeerProcess {
       };
       this.#child.on("error", (error) => end(error.message));
       this.#child.on("exit", (status, signal) =>
-        end(signal === null ? `the host process ended with status ${status}` : `the host process was killed by ${signal}`),
+        end(
+          signal === null
+            ? `the host process ended with status ${status}`
+            : `the host process was killed by ${signal}`,
+        ),
       );
     });
   }
@@ -85,7 +90,9 @@ export class PeerProcess {
     if (this.#hasEnded) throw this.#verdict ?? new PeerProcessEnded("died", "the host process has ended");
     const id = this.#next++;
     const timer = setTimeout(() => {
-      this.kill(new PeerProcessEnded("hung", `no answer to "${order.op}" within ${deadlineMs / 1000} s; killed`));
+      this.kill(
+        new PeerProcessEnded("hung", `no answer to "${order.op}" within ${deadlineMs / 1000} s; killed`),
+      );
     }, deadlineMs);
     try {
       return await new Promise<Answers[Op]>((resolve, reject) => {

@@ -14,6 +14,8 @@ export interface Plan {
   /** Requests before the first turn. */
   readonly warmUp: number;
   readonly throughputMs: number;
+  /** With so many of the workloads that are for it. */
+  readonly throughputWorkloads: number;
   readonly heldInstances: number;
   readonly holdRounds: number;
   /** After which a function that never comes back is to be stopped. */
@@ -34,6 +36,7 @@ export const FULL: Plan = {
   warmUpPerTurn: 2,
   warmUp: 20,
   throughputMs: 2000,
+  throughputWorkloads: 2,
   heldInstances: 32,
   holdRounds: 3,
   stopAfterMs: 100,
@@ -52,6 +55,7 @@ export const QUICK: Plan = {
   warmUpPerTurn: 1,
   warmUp: 3,
   throughputMs: 200,
+  throughputWorkloads: 1,
   heldInstances: 8,
   holdRounds: 1,
   stopRounds: 2,

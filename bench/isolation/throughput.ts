@@ -22,7 +22,9 @@ export async function measureThroughput(
   if ((contender.peer.unsuited?.(task.program) ?? null) !== null) return [];
   const results: ThroughputResult[] = [];
   for (let cores = 1; cores <= Math.min(MOST_CORES, cpus().length); cores++) {
-    run.progress(`throughput: ${contender.peer.name}, ${task.workload.name}, ${cores} core${cores === 1 ? "" : "s"}`);
+    run.progress(
+      `throughput: ${contender.peer.name}, ${task.workload.name}, ${cores} core${cores === 1 ? "" : "s"}`,
+    );
     const parts = await atTheSameTime(run, task, contender, cores);
     const perSecond = parts.reduce((sum, { requests, elapsedUs }) => sum + requests / (elapsedUs / 1e6), 0);
     results.push({ workload: task.workload.name, cores, requestsPerSecond: perSecond });
@@ -30,7 +32,12 @@ export async function measureThroughput(
   return results;
 }
 
-async function atTheSameTime(run: Run, task: Task, { peer }: Contender, cores: number): Promise<Throughput[]> {
+async function atTheSameTime(
+  run: Run,
+  task: Task,
+  { peer }: Contender,
+  cores: number,
+): Promise<Throughput[]> {
   const { plan } = run;
   const processes = Array.from({ length: cores }, (_, core) => run.startProcess(peer, core));
   const all = <T>(act: (process: (typeof processes)[number]) => Promise<T>): Promise<T[]> =>
@@ -38,7 +45,9 @@ async function atTheSameTime(run: Run, task: Task, { peer }: Contender, cores: n
   try {
     await all((process) => process.order<"open">({ op: "open", program: task.program }, plan.deadlineMs));
     // Warms up; and nobody begins before all are there.
-    await all((process) => process.order<"loop">({ op: "loop", forMs: plan.throughputMs / 4 }, plan.deadlineMs));
+    await all((process) =>
+      process.order<"loop">({ op: "loop", forMs: plan.throughputMs / 4 }, plan.deadlineMs),
+    );
     return await all((process) =>
       process.order<"loop">({ op: "loop", forMs: plan.throughputMs }, plan.throughputMs + plan.deadlineMs),
     );

@@ -12,7 +12,8 @@ export const peer: Peer = {
   title: "bubblewrap",
   order: 0,
   wall: "container",
-  includes: "all namespaces that bubblewrap has, a root file system of one file, exec of a static program, the result through a pipe",
+  includes:
+    "all namespaces that bubblewrap has, a root file system of one file, exec of a static program, the result through a pipe",
   leavesOut: "cgroups (so no memory limit), seccomp filter, network set-up",
   async available(setting) {
     requireLauncher(setting);

@@ -1,11 +1,19 @@
 /** What most people call a container. */
 import { execFileSync } from "node:child_process";
 import { type Peer, Unavailable } from "./peer.ts";
-import { type Engine, ENGINE_INCLUDES, ENGINE_LEAVES_OUT, ENGINE_SETTINGS, prepareEngine, sweepEngine } from "./support/engine.ts";
+import {
+  ENGINE_INCLUDES,
+  ENGINE_LEAVES_OUT,
+  ENGINE_SETTINGS,
+  type Engine,
+  prepareEngine,
+  sweepEngine,
+} from "./support/engine.ts";
 import { findProgram, requireProgram } from "./support/find-program.ts";
 import { native, requireLauncher } from "./support/native.ts";
 
-const INSTALL = "see https://docs.docker.com/engine/install/; the daemon must run, and this user be allowed to use it";
+const INSTALL =
+  "see https://docs.docker.com/engine/install/; the daemon must run, and this user be allowed to use it";
 
 const engine = (): Engine => ({ name: "docker", command: [requireProgram("docker", INSTALL)] });
 

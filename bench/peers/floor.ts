@@ -3,7 +3,15 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { type Peer, type Prepared, type Program, type Sample, type Setting, Stopped, Unavailable } from "./peer.ts";
+import {
+  type Peer,
+  type Prepared,
+  type Program,
+  type Sample,
+  type Setting,
+  Stopped,
+  Unavailable,
+} from "./peer.ts";
 import { imageOf, vmAvailable } from "./support/microvm.ts";
 
 /** The parts of what `floor --json` prints. */
@@ -20,7 +28,9 @@ async function prepare(program: Program, setting: Setting): Promise<Prepared> {
   const image = await imageOf(program, setting);
   const path = join(setting.scratch, `${program.name}.${process.pid}.cell`);
   if (!existsSync(path)) await image.save(path);
-  const place = image.exports.findIndex(({ name }) => name === "kernel_run");
+  // The program takes the place among what can be called: functions, and globals (which have a getter).
+  const callable = image.exports.filter(({ kind }) => kind === "func" || kind === "global");
+  const place = callable.findIndex(({ name }) => name === "kernel_run");
   const run = async (runs: number, limitMs = 0): Promise<FloorReport> => {
     const words = ["--boot", "direct", "--runs", String(runs), "--steps", "--json"];
     const call = ["--call", String(place), String(program.n)];
@@ -33,7 +43,8 @@ async function prepare(program: Program, setting: Setting): Promise<Prepared> {
       return JSON.parse(stdout) as FloorReport;
     } catch (error) {
       if (error instanceof Error && "killed" in error && error.killed === true) throw new Stopped("killed");
-      throw error;
+      const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
+      throw said === "" ? error : new Error(said);
     }
   };
   return {
@@ -63,7 +74,8 @@ export const peer: Peer = {
   title: "bare system calls from C (the floor)",
   order: 0,
   wall: "vm",
-  includes: "the KVM calls that a VM needs, on barecell's image, in ring 3 at once; the call. Five boots warm up before each",
+  includes:
+    "the KVM calls that a VM needs, on barecell's image, in ring 3 at once; the call. Five boots warm up before each",
   leavesOut: "Node, checks, limits, deadlines, imports: it is no product, but what one could cost at least",
   async available(setting) {
     if (setting.floorPath === null) throw new Unavailable("no C compiler was found", "apt-get install gcc");

@@ -1,8 +1,15 @@
 /** gVisor: a kernel in user space, written in Go, in front of the host's. */
 import type { Peer } from "./peer.ts";
-import { requireProgram, versionOf } from "./support/find-program.ts";
+import { findProgram, requireProgram, versionOf } from "./support/find-program.ts";
 import { native, requireLauncher } from "./support/native.ts";
-import { OCI_INCLUDES, OCI_LEAVES_OUT, OCI_SETTINGS, type OciRuntime, prepareOci, sweepOci } from "./support/oci.ts";
+import {
+  OCI_INCLUDES,
+  OCI_LEAVES_OUT,
+  OCI_SETTINGS,
+  type OciRuntime,
+  prepareOci,
+  sweepOci,
+} from "./support/oci.ts";
 
 const runtime = (): OciRuntime => ({
   name: "runsc",
@@ -23,5 +30,7 @@ export const peer: Peer = {
     return { version: versionOf(runtime().path), settings: `default platform; ${OCI_SETTINGS}` };
   },
   prepare: (program, setting) => prepareOci(runtime(), program, setting),
-  sweep: (setting) => sweepOci(runtime(), setting),
+  async sweep(setting) {
+    if (findProgram("runsc") !== undefined) await sweepOci(runtime(), setting);
+  },
 };

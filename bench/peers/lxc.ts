@@ -68,17 +68,22 @@ export const peer: Peer = {
   title: "LXC (lxc-execute)",
   order: 3,
   wall: "container",
-  includes: "namespaces, cgroup, root file system, exec of a static program; and writing the result to a pipe",
+  includes:
+    "namespaces, cgroup, root file system, exec of a static program; and writing the result to a pipe",
   leavesOut: "network set-up, console, AppArmor or seccomp profiles",
   async available(setting) {
     requireLauncher(setting);
     const path = requireProgram("lxc-execute", INSTALL);
     if (process.getuid?.() !== 0) {
-      throw new Unavailable("lxc-execute needs root here: no user mapping is set up for this user", "run it as root");
+      throw new Unavailable(
+        "lxc-execute needs root here: no user mapping is set up for this user",
+        "run it as root",
+      );
     }
     return {
       version: `LXC ${versionOf(path)}`,
-      settings: "empty network, no capabilities, no new privileges; runs as the container's root without capabilities",
+      settings:
+        "empty network, no capabilities, no new privileges; runs as the container's root without capabilities",
     };
   },
   prepare,

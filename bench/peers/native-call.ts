@@ -1,13 +1,13 @@
 /** The function as a part of the process: no wall at all, and so the least that anything can cost. */
-import { Unavailable, type Peer, type Prepared, type Program } from "./peer.ts";
+import { type Peer, type Prepared, type Program, Unavailable } from "./peer.ts";
 import { nowUs } from "./support/clock.ts";
 import { optionalPackage } from "./support/optional-package.ts";
 
 interface Ffi {
-  Library(path: string, functions: Record<string, readonly [string, readonly string[]]>): Record<
-    string,
-    (...values: unknown[]) => number
-  >;
+  Library(
+    path: string,
+    functions: Record<string, readonly [string, readonly string[]]>,
+  ): Record<string, (...values: unknown[]) => number>;
 }
 
 const INSTALL = "npm install ffi-napi@npm:@2060.io/ffi-napi";

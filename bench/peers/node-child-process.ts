@@ -47,10 +47,13 @@ async function prepare(program: Program): Promise<Prepared> {
       const begin = nowUs();
       const child = start(program, "run");
       let isStopped = false;
-      const timer = limitMs === undefined ? undefined : setTimeout(() => {
-        isStopped = true;
-        child.kill();
-      }, limitMs);
+      const timer =
+        limitMs === undefined
+          ? undefined
+          : setTimeout(() => {
+              isStopped = true;
+              child.kill();
+            }, limitMs);
       try {
         const { result, output, beganUs } = await child.answer;
         const resultUs = nowUs() - begin;

@@ -1,7 +1,15 @@
 /** A container engine without a daemon. */
 import { join } from "node:path";
 import { type Peer, type Setting, Unavailable } from "./peer.ts";
-import { type Engine, ENGINE_INCLUDES, ENGINE_LEAVES_OUT, ENGINE_SETTINGS, prepareEngine, sweepEngine } from "./support/engine.ts";
+import { hasHybridCgroups } from "./support/cgroups.ts";
+import {
+  ENGINE_INCLUDES,
+  ENGINE_LEAVES_OUT,
+  ENGINE_SETTINGS,
+  type Engine,
+  prepareEngine,
+  sweepEngine,
+} from "./support/engine.ts";
 import { findProgram, requireProgram, versionOf } from "./support/find-program.ts";
 import { native, requireLauncher } from "./support/native.ts";
 
@@ -14,6 +22,8 @@ const engine = (setting: Setting): Engine => ({
     requireProgram("podman", INSTALL),
     ...["--root", join(setting.scratch, "podman"), "--runroot", join(setting.scratch, "podman-run")],
     ...["--log-level", "error", "--cgroup-manager", "cgroupfs"],
+    // Its usual runtime, crun, refuses hosts that have both kinds of cgroup mounted.
+    ...(hasHybridCgroups() ? ["--runtime", "runc"] : []),
   ],
 });
 
@@ -29,7 +39,10 @@ export const peer: Peer = {
     requireLauncher(setting);
     const path = requireProgram("podman", INSTALL);
     if (findProgram("conmon") === undefined) throw new Unavailable("conmon is not installed", INSTALL);
-    return { version: versionOf(path), settings: ENGINE_SETTINGS };
+    return {
+      version: versionOf(path),
+      settings: `${hasHybridCgroups() ? "runtime runc" : "its usual runtime"}; ${ENGINE_SETTINGS}`,
+    };
   },
   prepare: (program, setting) => prepareEngine(engine(setting), program, setting),
   async sweep(setting) {

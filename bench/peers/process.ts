@@ -9,7 +9,8 @@ export const peer: Peer = {
   title: "child process (posix_spawn from C)",
   order: 0,
   wall: "process",
-  includes: "pipes, posix_spawn (vfork and exec) of a static program, the call, writing the result to the pipe",
+  includes:
+    "pipes, posix_spawn (vfork and exec) of a static program, the call, writing the result to the pipe",
   leavesOut: "any restriction of what the process may do",
   prepare: (program, setting) =>
     prepareLaunched(program, setting, { start: [program.programPath ?? "", ...programArguments(program)] }),

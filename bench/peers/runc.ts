@@ -1,8 +1,15 @@
 /** The container runtime below Docker and containerd, alone. */
 import type { Peer } from "./peer.ts";
-import { requireProgram, versionOf } from "./support/find-program.ts";
+import { findProgram, requireProgram, versionOf } from "./support/find-program.ts";
 import { native, requireLauncher } from "./support/native.ts";
-import { OCI_INCLUDES, OCI_LEAVES_OUT, OCI_SETTINGS, type OciRuntime, prepareOci, sweepOci } from "./support/oci.ts";
+import {
+  OCI_INCLUDES,
+  OCI_LEAVES_OUT,
+  OCI_SETTINGS,
+  type OciRuntime,
+  prepareOci,
+  sweepOci,
+} from "./support/oci.ts";
 
 const runtime = (): OciRuntime => ({ name: "runc", path: requireProgram("runc", "apt-get install runc") });
 
@@ -19,5 +26,7 @@ export const peer: Peer = {
     return { version: versionOf(runtime().path), settings: OCI_SETTINGS };
   },
   prepare: (program, setting) => prepareOci(runtime(), program, setting),
-  sweep: (setting) => sweepOci(runtime(), setting),
+  async sweep(setting) {
+    if (findProgram("runc") !== undefined) await sweepOci(runtime(), setting);
+  },
 };

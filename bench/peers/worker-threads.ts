@@ -38,19 +38,20 @@ async function prepare(program: Program): Promise<Prepared> {
     async request(limitMs): Promise<Sample> {
       const begin = nowUs();
       const { worker, answer, ended } = start(module, program, false);
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<never>((_, reject) => {
-        if (limitMs === undefined) return;
-        timer = setTimeout(
-          () => worker.terminate().then(() => reject(new Stopped("terminated")), reject),
-          limitMs,
-        );
-      });
+      let isStopped = false;
+      const terminate = (): void => {
+        isStopped = true;
+        void worker.terminate();
+      };
+      const timer = limitMs === undefined ? undefined : setTimeout(terminate, limitMs);
       try {
-        const { readyAtUs, result, output } = await Promise.race([answer, late]);
+        const { readyAtUs, result, output } = await answer;
         const resultUs = nowUs() - begin;
         await ended;
         return { readyUs: readyAtUs - begin, resultUs, endUs: nowUs() - begin, result, output };
+      } catch (error) {
+        await ended;
+        throw isStopped ? new Stopped("terminated") : error;
       } finally {
         clearTimeout(timer);
       }

@@ -10,5 +10,6 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   run: async (invocation) => (await import("./run.ts")).run(invocation),
   compile: async (invocation) => (await import("./compile-command.ts")).compileCommand(invocation),
   inspect: async (invocation) => (await import("./inspect.ts")).inspect(invocation),
+  bench: async (invocation) => (await import("./bench.ts")).bench(invocation),
   doctor: async (invocation) => (await import("./doctor.ts")).doctor(invocation),
 });

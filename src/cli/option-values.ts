@@ -100,3 +100,16 @@ export function count(value: string): number {
   if (Number.isSafeInteger(number)) return number;
   throw new InvalidArgumentError("It must be a whole number.");
 }
+
+/** Names, separated by commas. */
+export function names(value: string): readonly string[] {
+  const list = value.split(",").map((name) => name.trim());
+  if (list.every((name) => name !== "")) return [...new Set(list)];
+  throw new InvalidArgumentError("It must be names, separated by commas.");
+}
+
+/** A share in percent, without the sign. */
+export function percent(value: string): number {
+  if (/^\d+(\.\d+)?$/.test(value)) return Number(value);
+  throw new InvalidArgumentError("It must be a number of percent, such as 20.");
+}

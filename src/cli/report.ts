@@ -2,8 +2,8 @@
 import { BarecellError, type ErrorCode, errorText, type GuestFrame, isBarecellError } from "../errors.ts";
 import { printable, printableName, stderr, stdout } from "./terminal.ts";
 
-/** Exit statuses of the command line. 124 is timeout(1)'s, 134 a shell's for a program that aborts. */
-export const EXIT = { ok: 0, error: 1, usage: 2, timeout: 124, trap: 134 } as const;
+/** Exit statuses of the command line. 124 is timeout(1)'s, 130 and 134 a shell's for a program that Ctrl-C ends and for one that aborts. */
+export const EXIT = { ok: 0, error: 1, usage: 2, timeout: 124, interrupted: 130, trap: 134 } as const;
 
 /** An error of the command line itself, for its user. */
 export function usageError(message: string): BarecellError {

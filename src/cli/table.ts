@@ -12,8 +12,10 @@ import {
   fuelCount,
   memoryDirectory,
   milliseconds,
+  names,
   optimizeLevel,
   pairs,
+  percent,
   sizeInBytes,
   text,
 } from "./option-values.ts";
@@ -341,6 +343,67 @@ export const commands = {
       ["kvm", "API version and capabilities; null if KVM cannot be opened"],
     ],
   },
+  bench: {
+    summary: "measure what isolation costs, here; compare two reports",
+    description: [
+      "`bench isolation` runs the same function behind different walls, from a call in the same process over containers to microVMs, and measures time, memory and throughput, what a crash does to the host, and whether an endless loop can be stopped. It writes report.html, report.md, report.json and report.csv. A peer that is not there or may not run is listed with the reason; --list names peers and workloads. See docs/benchmarking.md.",
+      "`bench compare` takes two report.json files, of one machine at two times or of two machines, and says what became slower or faster.",
+      "Ctrl-C ends a measurement in good order: what was measured so far is reported, and containers and VMs are cleared up. A second Ctrl-C ends it at once.",
+    ],
+    operands: [
+      { name: "what", description: "isolation, or compare" },
+      { name: "reports", description: "with compare: two report.json files", optional: true, rest: true },
+    ],
+    options: {
+      quick: flag("--quick", "few samples, to see that all works; under 3 minutes"),
+      peers: valued("--peers <names>", "measure only these, separated by commas", names, { standard: "all" }),
+      workload: valued("--workload <names>", "only these workloads, separated by commas", names, {
+        standard: "all",
+      }),
+      samples: valued("--samples <count>", "samples of each peer and workload", count, {
+        standard: "300; with --quick 30",
+      }),
+      out: valued("--out <folder>", "where to write the report", text, {
+        standard: "isolation-report in the current folder",
+      }),
+      list: flag("--list", "name the peers and workloads, and measure nothing"),
+      failAbove: valued(
+        "--fail-above <percent>",
+        "with compare: exit status 1 if a median of the second report is clearly slower than the first's by more than this",
+        percent,
+      ),
+      json,
+    },
+    examples: [
+      ["barecell bench isolation --out report", "everything that is there"],
+      [
+        "barecell bench isolation --quick --peers microvm-staged,runc,process --workload nothing,hash",
+        "a look",
+      ],
+      ["barecell bench compare before/report.json after/report.json --fail-above 20", "for regressions"],
+    ],
+    json: [
+      ["ok", "false if the measurement was interrupted, or a regression was found"],
+      ["interrupted", "isolation: whether Ctrl-C ended it"],
+      ["files", "isolation: the paths of the report's files; all figures are in report.json"],
+      [
+        "peers",
+        "isolation: `name`, `status`, `reason`, `crash`, `stop`, `memory`, `throughput`; with --list `name`, `title`, `wall`",
+      ],
+      [
+        "cells",
+        "isolation: `peer`, `workload`, `status`, `reason`; `ready`, `result` and `end` in microseconds",
+      ],
+      ["workloads", "with --list: `name`, `title`"],
+      [
+        "changes",
+        "compare: `peer`, `workload`, `measure`, `before`, `after`, `ratio`, `isClear`; microseconds, bytes or requests per second",
+      ],
+      ["machines", "compare: what is different about the machines, `what`, `before`, `after`"],
+      ["missing", "compare: what only one of the reports has, in words"],
+      ...failure,
+    ],
+  },
 } as const satisfies Record<string, CommandSpec>;
 
 export type CommandName = keyof typeof commands;
@@ -356,9 +419,13 @@ export type OptionsOf<Name extends CommandName> = {
 export const exitStatuses: readonly (readonly [status: string, meaning: string])[] = [
   ["0 to 255", "`run`: the guest's own exit status"],
   ["0", "done"],
-  ["1", "an error that is none of the others; `doctor`: nothing can be run here"],
+  [
+    "1",
+    "an error that is none of the others; `doctor`: nothing can be run here; `bench compare`: slower than allowed",
+  ],
   ["2", "wrong usage: options, arguments, a file that cannot be read, an export or import that is not there"],
   ["124", "`run`: the guest took longer than its --timeout"],
+  ["130", "`bench`: interrupted (128 + 2, as for a program that Ctrl-C ends); what was measured is written"],
   ["134", "`run`: the guest trapped (128 + 6, as for a program that aborts)"],
 ];
 

@@ -17,6 +17,8 @@ export const ENGINE_INCLUDES =
   "the engine's client, its set-up of storage and cgroup, the OCI runtime, exec of a static program, the result through the engine's streams";
 export const ENGINE_LEAVES_OUT = "pulling images, network set-up";
 
+/** Engines try to raise these limits, which a host may not allow. */
+const LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
 const PATIENCE_MS = 60_000;
 
 /** Images of this run have its process's number, so that those of others are left alone. */
@@ -43,7 +45,7 @@ export async function prepareEngine(engine: Engine, program: Program, setting: S
     start: [
       ...engine.command,
       ...["run", "--rm", "--interactive", "--name", "{id}", "--network", "none", "--cap-drop", "ALL"],
-      ...["--security-opt", "no-new-privileges", "--read-only", image, "/program"],
+      ...["--security-opt", "no-new-privileges", "--read-only", ...LIMITS, image, "/program"],
       ...programArguments(program),
     ],
     stop: [...engine.command, "kill", "{id}"],
@@ -60,7 +62,8 @@ export async function prepareEngine(engine: Engine, program: Program, setting: S
 
 /** Removes the containers and images that a killed measuring process left. */
 export async function sweepEngine(engine: Engine): Promise<void> {
-  const lines = (text: string): string[] => text.split("\n").filter((line) => line.includes("barecell-bench-"));
+  const lines = (text: string): string[] =>
+    text.split("\n").filter((line) => line.includes("barecell-bench-"));
   try {
     const containers = lines(run(engine, ["ps", "--all", "--format", "{{.Names}}"]));
     if (containers.length > 0) run(engine, ["rm", "--force", ...containers]);

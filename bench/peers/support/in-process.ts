@@ -59,9 +59,9 @@ export function withWatchdog<T>(run: () => T, limitMs: number): T {
   try {
     return vm.runInNewContext("run()", { run }, { timeout: limitMs }) as T;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ERR_SCRIPT_EXECUTION_TIMEOUT") {
-      throw new Stopped(error.message);
-    }
+    // It may be of the other context's kind, and no Error of this one.
+    const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
+    if (code === "ERR_SCRIPT_EXECUTION_TIMEOUT") throw new Stopped(String(message));
     throw error;
   }
 }

@@ -13,6 +13,8 @@ export interface Commands {
   readonly after?: readonly string[];
   /** False where `{mode}` has no meaning: memory is not measured. */
   readonly canHold?: boolean;
+  /** Runs the launcher itself, in changed surroundings. */
+  readonly prefix?: readonly string[];
   /** What is started prints one number, and not what bench/native/main.c does. */
   readonly printsNumber?: boolean;
 }
@@ -44,7 +46,11 @@ export async function prepareLaunched(
   commands: Commands,
 ): Promise<Prepared> {
   if (setting.launcherPath === null) throw new Error("no C compiler was found");
-  const launcher = new Launcher(setting.launcherPath, launcherArguments(program, setting, commands));
+  const launcher = new Launcher([
+    ...(commands.prefix ?? []),
+    setting.launcherPath,
+    ...launcherArguments(program, setting, commands),
+  ]);
   return {
     async request(limitMs = 0) {
       const answer = (await launcher.order(`run ${limitMs * 1000}`)) as unknown as Answer;
@@ -109,7 +115,7 @@ class Launcher {
   #text = "";
   #errors = "";
 
-  constructor(path: string, words: readonly string[]) {
+  constructor([path = "", ...words]: readonly string[]) {
     const child = spawn(path, words, { stdio: ["pipe", "pipe", "pipe"] });
     this.#child = child;
     child.stdout.setEncoding("utf8").on("data", (text: string) => this.#take(text));

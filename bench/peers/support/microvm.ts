@@ -2,7 +2,15 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BootOptions, compile, isBarecellError, MicroVM } from "barecell";
-import { type Availability, type Peer, type Prepared, type Program, type Setting, Stopped, Unavailable } from "../peer.ts";
+import {
+  type Availability,
+  type Peer,
+  type Prepared,
+  type Program,
+  type Setting,
+  Stopped,
+  Unavailable,
+} from "../peer.ts";
 import { type LocalInstance, prepareLocal } from "./in-process.ts";
 
 /** The host's process gets a VM that works, or the reason why not, in barecell's own words. */

@@ -15,6 +15,9 @@ export function native(settings: string): Pick<Peer, "available" | "unsuited"> {
 /** @throws Unavailable */
 export function requireLauncher({ launcherPath }: Setting): void {
   if (launcherPath === null) {
-    throw new Unavailable("the C compiler that would build the launcher was not found", "apt-get install gcc libc6-dev");
+    throw new Unavailable(
+      "the C compiler that would build the launcher was not found",
+      "apt-get install gcc libc6-dev",
+    );
   }
 }

@@ -10,6 +10,8 @@ export interface OciRuntime {
   readonly path: string;
   /** Before the command: `--root` is added. */
   readonly options?: readonly string[];
+  /** Before all of it; replaces itself by the command that follows. */
+  readonly prefix?: readonly string[];
 }
 
 export const OCI_SETTINGS =
@@ -71,14 +73,11 @@ function makeBundle(program: Program, folder: string): string {
 
 const stateOf = ({ name }: OciRuntime, setting: Setting): string => join(setting.scratch, `${name}-state`);
 
-export async function prepareOci(
-  runtime: OciRuntime,
-  program: Program,
-  setting: Setting,
-): Promise<Prepared> {
+export async function prepareOci(runtime: OciRuntime, program: Program, setting: Setting): Promise<Prepared> {
   const bundle = makeBundle(program, join(setting.scratch, `${runtime.name}-${process.pid}`));
   const command = [runtime.path, "--root", stateOf(runtime, setting), ...(runtime.options ?? [])];
   return prepareLaunched(program, setting, {
+    ...(runtime.prefix === undefined ? {} : { prefix: runtime.prefix }),
     start: [...command, "run", "--bundle", bundle, "{id}"],
     stop: [...command, "kill", "{id}", "KILL"],
     after: [...command, "delete", "--force", "{id}"],
@@ -92,11 +91,11 @@ export async function sweepOci(runtime: OciRuntime, setting: Setting): Promise<v
   for (const id of readdirSync(state)) {
     if (!id.startsWith("barecell-bench-")) continue;
     try {
-      execFileSync(
-        runtime.path,
-        ["--root", state, ...(runtime.options ?? []), "delete", "--force", id],
-        { stdio: "ignore", timeout: 20_000 },
-      );
+      const [path = "", ...words] = [
+        ...(runtime.prefix ?? []),
+        ...[runtime.path, "--root", state, ...(runtime.options ?? []), "delete", "--force", id],
+      ];
+      execFileSync(path, words, { stdio: "ignore", timeout: 20_000 });
     } catch {
       // It went by itself in the meantime; what really stays is in the scratch folder, and named there.
     }

@@ -2,8 +2,8 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { errorText } from "./error-text.ts";
 import { Unavailable } from "../peer.ts";
+import { errorText } from "./error-text.ts";
 
 /** @throws Unavailable if it is not installed or cannot be loaded */
 export async function optionalPackage<T>(name: string, install: string): Promise<T> {

@@ -31,7 +31,8 @@ export async function prepareWasmCommand(
 
 export const WASM_COMMAND: Pick<Peer, "wall" | "includes" | "leavesOut" | "unsuited"> = {
   wall: "process",
-  includes: "starting the runtime as a process, loading code that it compiled before, the call, printing the result",
+  includes:
+    "starting the runtime as a process, loading code that it compiled before, the call, printing the result",
   leavesOut: "compiling the module; a program that embeds the runtime is spared the process",
   unsuited: ({ input }) => (input === null ? null : "the command has no way to hand over input and output"),
 };

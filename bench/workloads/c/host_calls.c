@@ -2,6 +2,12 @@
  * host_calls: asks the host n times for the resolution of a clock, and counts the answers that make sense. As WebAssembly that is
  * an import of WASI preview 1; natively a system call, made for real and not answered by the vDSO.
  */
+#ifndef __wasm__
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#endif
 #include <stdint.h>
 
 #ifdef __wasm__
@@ -13,10 +19,6 @@ static uint32_t ask(void) {
   return clock_res_get(1, &nanoseconds) == 0 && nanoseconds != 0;
 }
 #else
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 static uint32_t ask(void) {
   struct timespec resolution = {0};
   return syscall(SYS_clock_getres, CLOCK_MONOTONIC, &resolution) == 0 && resolution.tv_nsec != 0;
