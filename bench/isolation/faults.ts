@@ -11,7 +11,7 @@ export interface FaultTasks {
 }
 
 /** How long a host may take for what it should do at once, before it counts as lost. */
-const LOST_AFTER_MS = 5000;
+const LOST_AFTER_MS = 8000;
 
 export async function tryCrash(
   run: Run,

@@ -1,6 +1,5 @@
 /** The runner's end of a measuring process (host.ts): orders with deadlines. What does not answer in time is killed, with all it started. */
 import { type ChildProcess, fork } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import type { Answers, HostTask, Order, Reply } from "./messages.ts";
 
 /** The process ended, or was ended because it did not answer. */
@@ -21,13 +20,20 @@ export class PeerFailed extends Error {
   }
 }
 
-const HOST = fileURLToPath(new URL("./host.js", import.meta.url));
+const HOST = new URL("./host.js", import.meta.url);
 const END_PATIENCE_MS = 5000;
 const STDERR_KEPT = 2000;
 
 interface Waiting {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
+}
+
+export interface PeerProcessOptions {
+  /** The only processor that it and all it starts may use. */
+  readonly core?: number | undefined;
+  /** Default: host.js beside this file. */
+  readonly script?: URL;
 }
 
 export class PeerProcess {
@@ -39,12 +45,11 @@ export class PeerProcess {
   #verdict: PeerProcessEnded | undefined;
   #errors = "";
 
-  /** @param core the only processor that it and all it starts may use */
-  constructor(task: HostTask, core?: number) {
+  constructor(task: HostTask, { core, script = HOST }: PeerProcessOptions = {}) {
     const pin =
       core === undefined ? {} : { execPath: "taskset", execArgv: ["-c", String(core), process.execPath] };
     const own = ["--expose-gc", "--disable-warning=ExperimentalWarning"];
-    this.#child = fork(HOST, [JSON.stringify(task)], {
+    this.#child = fork(script, [JSON.stringify(task)], {
       serialization: "advanced",
       // A group of its own, so that it can be killed with all it started.
       detached: true,

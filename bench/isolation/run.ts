@@ -56,7 +56,7 @@ export class Run {
   /** A measuring process. `end()` it. */
   startProcess(peer: Peer, core?: number): PeerProcess {
     if (this.signal.aborted) throw new Interrupted("interrupted");
-    const process = new PeerProcess({ peer: peer.name, setting: this.setting }, core);
+    const process = new PeerProcess({ peer: peer.name, setting: this.setting }, { core });
     this.#processes.add(process);
     return process;
   }

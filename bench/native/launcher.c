@@ -34,6 +34,8 @@
 #define MAX_HELD 1024
 /* How long a start that was told to stop may take to do so. */
 #define GRACE_US 10e6
+/* A container can be told to end only when it has begun: until it is gone it is told again. */
+#define TELL_AGAIN_US 20e3
 
 extern char **environ;
 
@@ -194,13 +196,13 @@ static void stop(const struct instance *instance) {
  */
 static void follow(struct instance *instance, double limit_us, bool until_result, struct answer *answer) {
   *answer = (struct answer){.ready_us = -1, .stop_us = -1, .status = -1};
-  double stopped_at = 0;
+  double stopped_at = 0, told_at = 0;
   for (;;) {
     /* Standard input is looked at too: if it ends, nobody waits for this any more. */
     struct pollfd ends[2] = {{.fd = instance->out, .events = POLLIN}, {.fd = 0, .events = 0}};
     int wait_ms = -1;
     if (stopped_at > 0 || limit_us > 0) {
-      double left = stopped_at > 0 ? stopped_at + GRACE_US - now_us() : instance->began_us + limit_us - now_us();
+      double left = stopped_at > 0 ? told_at + TELL_AGAIN_US - now_us() : instance->began_us + limit_us - now_us();
       wait_ms = left <= 0 ? 0 : (int)(left / 1000) + 1;
     }
     int ready = poll(ends, 2, wait_ms);
@@ -217,14 +219,21 @@ static void follow(struct instance *instance, double limit_us, bool until_result
       continue;
     }
     if (stopped_at > 0) {
-      if (now_us() < stopped_at + GRACE_US) continue;
-      answer->still_runs = true;
-      break;
+      if (now_us() >= stopped_at + GRACE_US) {
+        answer->still_runs = true;
+        break;
+      }
+      if (now_us() >= told_at + TELL_AGAIN_US) {
+        stop(instance);
+        told_at = now_us();
+      }
+      continue;
     }
     if (nobody || (limit_us > 0 && now_us() >= instance->began_us + limit_us)) {
       stopped_at = now_us();
       answer->was_stopped = true;
       stop(instance);
+      told_at = now_us();
       limit_us = 0;
     }
   }

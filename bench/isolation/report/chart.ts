@@ -13,6 +13,13 @@ export interface Chart {
 export const WIDTHS = { wide: 880, narrow: 340 } as const;
 export type Width = keyof typeof WIDTHS;
 
+/** Room for the longest name on a phone, pixels. */
+const NARROW_NAMES = 118;
+
+/** Titles on a phone are only their first part. */
+export const titleFor = (width: Width, title: string): string =>
+  width === "wide" ? title : (title.split(",")[0] ?? title);
+
 export const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 
 /** The outermost part of every specification. */
@@ -32,13 +39,15 @@ export function frame(width: Width, spec: Json): Json {
         labelColor: INK,
         titleColor: FAINT,
         titleFontWeight: "normal",
-        labelFontSize: 12,
+        labelFontSize: width === "wide" ? 12 : 11,
         titleFontSize: 12,
         gridColor: GRID,
         domain: false,
         ticks: false,
         labelPadding: 6,
-        labelLimit: width === "wide" ? 260 : 110,
+        labelLimit: width === "wide" ? 260 : 400,
+        // Letters are wider to the library, which has no font, than to a browser.
+        ...(width === "wide" ? {} : { maxExtent: NARROW_NAMES }),
       },
       legend: { labelColor: INK, titleColor: FAINT, labelFontSize: 12, symbolSize: 90 },
       text: { color: INK, fontSize: 11.5 },
@@ -48,9 +57,24 @@ export function frame(width: Width, spec: Json): Json {
 
 const TICKS_US = [0.1, 1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7];
 
+/** Pixels between the axis's names and the picture's end, about. */
+const PLOT_PIXELS = { wide: 720, narrow: 205 } as const;
+
+/**
+ * Where a log scale must end so that there is room for a label to the right of its greatest value.
+ * @param labelPixels the label's length
+ */
+export function roomFor(from: number, greatest: number, width: Width, labelPixels = 62): number {
+  const share = labelPixels / PLOT_PIXELS[width];
+  return greatest * (Math.max(greatest, from * 10) / from) ** (share / (1 - share));
+}
+
+/** Where the axis of times begins. */
+export const timeFloor = (least: number): number => 10 ** Math.floor(Math.log10(Math.max(least, 0.05)));
+
 /** A log axis of microseconds with words that people use. @param from and to: the least and greatest value to be seen */
 export function timeAxis(field: string, from: number, to: number, title: string): Json {
-  const low = 10 ** Math.floor(Math.log10(Math.max(from, 0.05)));
+  const low = timeFloor(from);
   return {
     field,
     type: "quantitative",

@@ -1,13 +1,21 @@
 /** The pictures of the report. Each is made of the report and a width, and is null where there is nothing to show. */
 import type { CellResult, IsolationReport } from "../result.ts";
-import { frame, type Json, OWN_COLOR, peerAxis, timeAxis, type Width } from "./chart.ts";
+import {
+  frame,
+  type Json,
+  OWN_COLOR,
+  peerAxis,
+  roomFor,
+  timeAxis,
+  timeFloor,
+  titleFor,
+  type Width,
+} from "./chart.ts";
 import { FAINT, GUEST, HOST, INK, wallColor } from "./colors.ts";
 import { spellBytes, spellRate, spellUs } from "./format.ts";
 import { measuredCells, measuredPeers, peerOf } from "./view.ts";
 
 const ROW_PIXELS = 24;
-/** Room to the right of the greatest value, for its label. */
-const LABEL_ROOM = { wide: 2.2, narrow: 12 } as const;
 /** More marks than this tell nothing more, but make the file large. */
 const MOST_DOTS = 120;
 
@@ -45,8 +53,9 @@ export function latencyChart(
       .map(({ resultUs }) => ({ peer, us: resultUs, color: colorOf(report, peer) }));
   });
   const from = Math.min(...rows.map(({ least }) => least));
-  const to = Math.max(...rows.map(({ max }) => max)) * LABEL_ROOM[width];
-  const x = (field: string): Json => timeAxis(field, from, to, "request to result, log scale");
+  const to = roomFor(timeFloor(from), Math.max(...rows.map(({ max }) => max)), width);
+  const x = (field: string): Json =>
+    timeAxis(field, from, to, titleFor(width, "request to result, log scale"));
   const y = peerAxis(
     rows.map(({ peer }) => peer),
     ownNames(report),
@@ -84,6 +93,9 @@ export function latencyChart(
   });
 }
 
+/** Bars begin here: a log scale has no zero. */
+const LEAST_US = 0.1;
+
 /** How long it takes until an instance could run the function. */
 export function startChart(report: IsolationReport, workload: string, width: Width): Json | null {
   const rows = measuredCells(report, workload)
@@ -93,7 +105,7 @@ export function startChart(report: IsolationReport, workload: string, width: Wid
         : [
             {
               peer,
-              us: Math.max(ready.p50, 0.1),
+              us: Math.max(ready.p50, LEAST_US),
               label: ready.p50 < 0.05 ? "nothing to start" : spellUs(ready.p50),
               color: colorOf(report, peer),
             },
@@ -101,8 +113,8 @@ export function startChart(report: IsolationReport, workload: string, width: Wid
     )
     .sort((a, b) => a.us - b.us);
   if (rows.length === 0) return null;
-  const to = Math.max(...rows.map(({ us }) => us)) * LABEL_ROOM[width];
-  const x = timeAxis("us", 0.1, to, "request to ready, median, log scale");
+  const to = roomFor(LEAST_US, Math.max(...rows.map(({ us }) => us)), width);
+  const x = timeAxis("us", LEAST_US, to, titleFor(width, "request to ready, median, log scale"));
   const y = peerAxis(
     rows.map(({ peer }) => peer),
     ownNames(report),
@@ -114,8 +126,8 @@ export function startChart(report: IsolationReport, workload: string, width: Wid
       {
         mark: { type: "bar", height: 14, cornerRadiusEnd: 3 },
         encoding: {
-          x: { ...x, scale: { type: "log", domain: [0.1, to], nice: false } },
-          x2: { datum: 0.1 },
+          x: { ...x, scale: { type: "log", domain: [LEAST_US, to], nice: false } },
+          x2: { datum: LEAST_US },
           y,
           color: OWN_COLOR,
         },
@@ -151,13 +163,14 @@ export function memoryChart(report: IsolationReport, width: Width): Json | null 
     })
     .sort((a, b) => a.bytes - b.bytes);
   if (rows.length === 0) return null;
-  const to = Math.max(...rows.map(({ bytes }) => bytes)) * (width === "wide" ? 30 : LABEL_ROOM.narrow);
+  const longest = width === "wide" ? 330 : 66;
+  const to = roomFor(LEAST_BYTES, Math.max(...rows.map(({ bytes }) => bytes)), width, longest);
   const x = {
     field: "bytes",
     type: "quantitative",
     scale: { type: "log", base: 2, domain: [LEAST_BYTES, to], nice: false },
     axis: {
-      title: "memory of an instance, log scale",
+      title: titleFor(width, "memory of an instance, log scale"),
       orient: "top",
       values: [14, 16, 18, 20, 22, 24, 26].map((power) => 2 ** power),
       labelExpr: "datum.value >= 1048576 ? datum.value / 1048576 + ' MiB' : datum.value / 1024 + ' KiB'",
@@ -205,13 +218,13 @@ export function throughputChart(report: IsolationReport, workload: string, width
     .sort((a, b) => b.most - a.most);
   if (rows.length === 0) return null;
   const from = 10 ** Math.floor(Math.log10(Math.min(...rows.map(({ one, two }) => Math.min(one, two)))));
-  const to = Math.max(...rows.map(({ most }) => most)) * (width === "wide" ? 3 : 20);
+  const to = roomFor(from, Math.max(...rows.map(({ most }) => most)), width, 75);
   const x = (field: string): Json => ({
     field,
     type: "quantitative",
     scale: { type: "log", domain: [from, to], nice: false },
     axis: {
-      title: "requests per second, log scale: ○ one core, ● two",
+      title: width === "wide" ? "requests per second, log scale: ○ one core, ● two" : "○ one core, ● two",
       orient: "top",
       format: "~s",
       values: [1, 10, 100, 1e3, 1e4, 1e5, 1e6],
@@ -260,14 +273,18 @@ export function timelineChart(report: IsolationReport, width: Width): Json | nul
     field: "step",
     type: "nominal",
     sort: null,
-    axis: { title: null, labelLimit: width === "wide" ? 260 : 130 },
+    axis: { title: null, labelLimit: width === "wide" ? 260 : 110 },
   };
   const last = Math.max(...rows.map(({ to }) => to)) * (width === "wide" ? 1.08 : 1.3);
   const x = {
     field: "from",
     type: "quantitative",
     scale: { domain: [0, last], nice: false },
-    axis: { title: "microseconds since the boot began", orient: "top", tickCount: width === "wide" ? 8 : 4 },
+    axis: {
+      title: titleFor(width, "microseconds, since the boot began"),
+      orient: "top",
+      tickCount: width === "wide" ? 8 : 4,
+    },
   };
   return frame(width, {
     height: rows.length * 21,

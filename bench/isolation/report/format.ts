@@ -18,7 +18,10 @@ export function spellBytes(bytes: number): string {
   return `${digits(bytes / 1024)} KiB`;
 }
 
-export const spellRate = (perSecond: number): string => `${digits(perSecond)}/s`;
+export function spellRate(perSecond: number): string {
+  if (perSecond >= 1e6) return `${digits(perSecond / 1e6)} M/s`;
+  return perSecond >= 1e4 ? `${digits(perSecond / 1e3)} k/s` : `${digits(perSecond)}/s`;
+}
 
 /** `1.8 times` */
 export const spellRatio = (ratio: number): string => `${digits(ratio)} times`;

@@ -18,6 +18,7 @@ p{margin:.5rem 0;max-width:46rem}
 .cards li{background:var(--panel);border-radius:.6rem;padding:.7rem .9rem;border-top:3px solid var(--tone,var(--grid))}
 .cards b{display:block;margin-bottom:.15rem}
 .cards span{color:var(--soft);font-size:.88rem}
+.whole{white-space:nowrap}
 .faster{--tone:var(--bad)}.slower{--tone:var(--good)}
 .pair,figure{margin:1rem 0}
 figure svg{display:block;width:100%;height:auto}

@@ -116,7 +116,7 @@ function cards(report: IsolationReport, list: readonly Comparison[], kind: strin
     const items = entries.map(
       ({ workload, ratio }) => `${workload} ${digits(ratio < 1 ? 1 / ratio : ratio)}×`,
     );
-    return html`<li class="${kind}"><b>${peerOf(report, name)?.title ?? name}</b><span>${items.join(" · ")}</span></li>`;
+    return html`<li class="${kind}"><b>${peerOf(report, name)?.title ?? name}</b><span>${items.map((item, i) => html`${i === 0 ? "" : " · "}<span class="whole">${item}</span>`)}</span></li>`;
   })}</ul>`;
 }
 
@@ -160,7 +160,7 @@ async function throughputs(report: IsolationReport, figure: Figure): Promise<Mar
       await figure(
         (width) => throughputChart(report, name, width),
         `Throughput: ${name}`,
-        "One request after the other on each core, starts and ends included.",
+        "Requests per second: one after the other on each core, starts and ends included.",
       ),
     );
   }
@@ -208,11 +208,10 @@ function effects(report: IsolationReport): Markup {
       html`<th>${peer.name}</th>`,
       html`<td class="text">${crash ? mark(crash.verdict === "contained", crash.verdict) : "–"} <span class="note">${crash?.detail ?? ""}</span></td>`,
       html`<td class="text">${stop ? mark(stop.verdict === "stopped", stop.verdict) : "–"} <span class="note">${late}</span></td>`,
-      html`<td class="num">${memory ? spellBytes(memory.proportionalBytes + memory.kernelBytes) : "–"}</td>`,
-      html`<td class="note">${memoryProblem ?? ""}</td>`,
+      html`<td>${memory ? spellBytes(memory.proportionalBytes + memory.kernelBytes) : html`<span class="note">${memoryProblem ?? "–"}</span>`}</td>`,
     ];
   });
-  return table(["", "a crash", "never comes back", "memory", ""], rows, peers.map(rowClass));
+  return table(["", "a crash", "never comes back", "memory"], rows, peers.map(rowClass));
 }
 
 function peerTables(report: IsolationReport): Markup {

@@ -1,0 +1,207 @@
+/** The parts of `barecell bench`: workloads, peers, figures, comparisons and files, each by itself. */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type * as command from "../../bench/isolation/command.ts";
+import { difference } from "../../bench/isolation/compare.ts";
+import { processTree, proportionalBytes } from "../../bench/isolation/process-memory.ts";
+import { buildProgram, buildTools } from "../../bench/isolation/programs.ts";
+import { allPeers, allWorkloads } from "../../bench/isolation/registry.ts";
+import { renderCsv } from "../../bench/isolation/report/csv.ts";
+import { findings } from "../../bench/isolation/report/findings.ts";
+import { spellBytes, spellUs } from "../../bench/isolation/report/format.ts";
+import { html } from "../../bench/isolation/report/html.ts";
+import { loadSummarizer } from "../../bench/isolation/statistics.ts";
+import { type Setting, WALLS } from "../../bench/peers/peer.ts";
+import { instantiate } from "../../bench/peers/support/wasm-instance.ts";
+import type { BenchModule } from "../../src/cli/bench.ts";
+import { sampleReport } from "./sample-report.ts";
+
+const scratch = mkdtempSync(join(tmpdir(), "barecell-bench-parts-"));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+describe("the command line's view of the benchmark", () => {
+  it("is what the benchmark offers", () => {
+    // The compiler checks it; the command line loads the module without its types.
+    const holds = (module: typeof command): BenchModule => module;
+    expect(holds).toBeTypeOf("function");
+  });
+});
+
+describe("workloads", () => {
+  let setting: Setting;
+  beforeAll(async () => {
+    setting = await buildTools(scratch);
+  });
+
+  it("are all there, each once", async () => {
+    const names = (await allWorkloads()).map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names).toEqual(
+      expect.arrayContaining(["nothing", "fib", "hash", "json", "compress", "long", "echo"]),
+    );
+    expect(names).toEqual(expect.arrayContaining(["host-calls-1", "host-calls-100", "host-calls-10000"]));
+    expect(names).toEqual(expect.arrayContaining(["memory-1", "memory-16", "memory-64"]));
+  });
+
+  it("come to the same result natively and as WebAssembly, and it is the one that is stated", async () => {
+    expect(setting.launcherPath).not.toBeNull();
+    expect(setting.floorPath).not.toBeNull();
+    for (const workload of await allWorkloads()) {
+      const program = await buildProgram(workload, setting, true);
+      expect(program.nativeProblem, workload.name).toBeNull();
+      const words = [String(program.n), String(program.input?.length ?? 0), "run"];
+      const printed = execFileSync(program.programPath ?? "", words, { input: program.input ?? "" });
+      const end = printed.indexOf(10);
+      expect(Number(printed.subarray(0, end).toString().split(" ")[1]), workload.name).toBe(program.expected);
+      const module = new WebAssembly.Module(readFileSync(program.wasmPath));
+      const { result, output } = instantiate(module, program).run();
+      expect(result, workload.name).toBe(program.expected);
+      if (program.output === null) continue;
+      expect(Buffer.from(output ?? [])).toEqual(Buffer.from(program.output));
+      expect(printed.subarray(end + 1)).toEqual(Buffer.from(program.output));
+    }
+  });
+});
+
+describe("peers", () => {
+  it("are described, and sorted from no wall to most", async () => {
+    const peers = await allPeers();
+    const walls = Object.keys(WALLS);
+    for (const peer of peers) {
+      for (const text of [peer.title, peer.includes, peer.leavesOut]) expect(text, peer.name).not.toBe("");
+    }
+    const places = peers.map(({ wall }) => walls.indexOf(wall));
+    expect(places).toEqual([...places].sort((a, b) => a - b));
+    const expected = ["native-call", "v8", "node-wasi", "worker-threads", "isolated-vm", "extism", "process"];
+    const others = ["bubblewrap", "runc", "crun", "lxc", "podman", "docker", "gvisor", "kata", "firecracker"];
+    const own = [
+      "floor",
+      "microvm-staged",
+      "microvm-direct",
+      "microvm-shell",
+      "microvm-pool",
+      "microvm-snapshot",
+    ];
+    expect(peers.map(({ name }) => name)).toEqual(expect.arrayContaining([...expected, ...others, ...own]));
+  });
+});
+
+describe("figures", () => {
+  it("have an interval around the median, and the same one each time", async () => {
+    const summarize = await loadSummarizer(500);
+    const samples = Array.from({ length: 101 }, (_, i) => 100 + ((i * 37) % 101));
+    const figures = summarize(samples);
+    expect(figures).toMatchObject({ count: 101, p50: 150, p90: 190, p99: 199, max: 200 });
+    expect(figures.p50Interval.low).toBeLessThan(150);
+    expect(figures.p50Interval.low).toBeGreaterThan(120);
+    expect(figures.p50Interval.high).toBeGreaterThan(150);
+    expect(figures.p50Interval.high).toBeLessThan(180);
+    expect(summarize(samples)).toEqual(figures);
+    expect(summarize([7]).p50Interval).toEqual({ low: 7, high: 7 });
+  });
+
+  it("are spelt so that three digits say something", () => {
+    expect([0.0123, 1.234, 999.4, 1234, 56_789_000].map(spellUs)).toEqual([
+      ...["0.01 µs", "1.23 µs", "999 µs", "1.23 ms", "56.8 s"],
+    ]);
+    expect([0, 512, -2048, 3 * 2 ** 20].map(spellBytes)).toEqual([
+      "0 KiB",
+      "0.50 KiB",
+      "-2.00 KiB",
+      "3.00 MiB",
+    ]);
+  });
+});
+
+describe("memory", () => {
+  it("of a process and what it started is more than of the process alone", () => {
+    const alone = proportionalBytes([process.pid]);
+    expect(alone).toBeGreaterThan(2 ** 20);
+    expect(processTree(process.pid)[0]).toBe(process.pid);
+    expect(processTree(1).length).toBeGreaterThan(1);
+    expect(proportionalBytes([2 ** 30])).toBe(0);
+  });
+});
+
+describe("the report", () => {
+  it("says who is faster only where the intervals do not meet", () => {
+    const { faster, slower, even } = findings(sampleReport({ own: 100, quick: 50, close: 101, slow: 900 }));
+    expect(faster).toMatchObject([{ peer: "quick", own: "own", ratio: 0.5 }]);
+    expect(slower).toMatchObject([{ peer: "slow", ratio: 9 }]);
+    expect(even).toMatchObject([{ peer: "close" }]);
+  });
+
+  it("compares with the fastest of our own ways", () => {
+    const report = sampleReport({ own: 100, quick: 50 });
+    const second = sampleReport({ own: 20 });
+    const cells = [...report.cells, ...second.cells.map((cell) => ({ ...cell, peer: "own2" }))];
+    const peers = [...report.peers, ...second.peers.map((peer) => ({ ...peer, name: "own2" }))];
+    expect(findings({ ...report, cells, peers }).faster).toEqual([]);
+  });
+
+  it("has every sample as a line of CSV", () => {
+    const lines = renderCsv(sampleReport({ own: 100 }))
+      .trim()
+      .split("\n");
+    expect(lines[0]).toBe("peer,workload,turn,sample,ready_us,result_us,end_us");
+    expect(lines).toHaveLength(1 + 5);
+    expect(lines[1]).toMatch(/^own,nothing,0,0,[\d.]+,[\d.]+,[\d.]+$/);
+  });
+
+  it("escapes what programs say", () => {
+    expect(html`<p title="${'"&'}">${"<script>"}${[1, html`<b>x</b>`]}</p>`.text).toBe(
+      '<p title="&quot;&amp;">&lt;script&gt;1<b>x</b></p>',
+    );
+  });
+});
+
+describe("two reports", () => {
+  it("are compared by their medians, and what only one has is said", () => {
+    const before = sampleReport({ own: 100, gone: 5, same: 70 });
+    const after = sampleReport({ own: 150, come: 5, same: 70 });
+    const { changes, missing, machines } = difference(before, after);
+    expect(changes.filter(({ measure }) => measure === "result")).toMatchObject([
+      { peer: "own", workload: "nothing", before: 100, after: 150, ratio: 1.5, isClear: true },
+      { peer: "same", ratio: 1, isClear: false },
+    ]);
+    expect(missing).toEqual([
+      "gone, nothing: only in the first report",
+      "come, nothing: only in the second report",
+    ]);
+    expect(machines).toEqual([]);
+    const elsewhere = { ...after, machine: { ...after.machine, cpu: "another" } };
+    expect(difference(before, elsewhere).machines).toMatchObject([{ what: "processor" }]);
+  });
+
+  it("have less throughput where they are worse", () => {
+    const throughput = (perSecond: number) => [
+      { workload: "nothing", cores: 1, requestsPerSecond: perSecond },
+    ];
+    const make = (perSecond: number) => {
+      const report = sampleReport({ own: 100 });
+      return {
+        ...report,
+        peers: report.peers.map((peer) => ({ ...peer, throughput: throughput(perSecond) })),
+      };
+    };
+    const { changes } = difference(make(200), make(100));
+    expect(changes.find(({ measure }) => measure === "throughput on 1 core")?.ratio).toBe(2);
+  });
+});
+
+describe("what a published package must have", () => {
+  it("is all named in package.json", () => {
+    const { files } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+      files: string[];
+    };
+    for (const file of files.filter((name) => !name.includes("*") && name !== "prebuilds")) {
+      expect(existsSync(new URL(`../../${file}`, import.meta.url)), file).toBe(true);
+    }
+    expect(files).toEqual(
+      expect.arrayContaining(["bench/native", "bench/workloads/c", "bench/workloads/wasm"]),
+    );
+  });
+});
