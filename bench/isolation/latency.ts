@@ -69,8 +69,10 @@ function unsuited({ peer }: Contender, { workload, program }: Task): Lane["troub
   return undefined;
 }
 
-function isWaiting({ plan }: Run, lane: Lane): boolean {
+function isWaiting(run: Run, lane: Lane): boolean {
+  const { plan } = run;
   if (lane.trouble !== undefined || lane.samples.length >= plan.samples) return false;
+  if (run.elapsedMs > plan.hurryAfterMs) return lane.samples.length === 0;
   return lane.samples.length < plan.leastSamples || lane.spentMs < plan.budgetMs;
 }
 

@@ -7,6 +7,8 @@ export interface Plan {
   readonly leastSamples: number;
   /** No more samples are taken of a peer and workload when it took this long. */
   readonly budgetMs: number;
+  /** When the whole measurement took this long, one sample must do for what is still to come. */
+  readonly hurryAfterMs: number;
   /** Peers take turns; about so long is a turn. */
   readonly turnMs: number;
   /** Requests before those of each turn, not counted: the caches belong to another peer then. */
@@ -32,6 +34,7 @@ export const FULL: Plan = {
   samples: 300,
   leastSamples: 20,
   budgetMs: 12_000,
+  hurryAfterMs: Number.MAX_SAFE_INTEGER,
   turnMs: 150,
   warmUpPerTurn: 2,
   warmUp: 20,
@@ -49,8 +52,9 @@ export const QUICK: Plan = {
   ...FULL,
   quick: true,
   samples: 30,
-  leastSamples: 4,
+  leastSamples: 3,
   budgetMs: 350,
+  hurryAfterMs: 80_000,
   turnMs: 60,
   warmUpPerTurn: 1,
   warmUp: 3,

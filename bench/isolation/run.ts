@@ -32,6 +32,7 @@ export class Run {
   readonly setting: Setting;
   readonly signal: AbortSignal;
   readonly warnings: string[] = [];
+  readonly #began = performance.now();
   readonly #progress: (text: string) => void;
   readonly #processes = new Set<PeerProcess>();
 
@@ -45,6 +46,10 @@ export class Run {
         process.kill(new PeerProcessEnded("interrupted", "interrupted"));
       }
     });
+  }
+
+  get elapsedMs(): number {
+    return performance.now() - this.#began;
   }
 
   /** Says what is going on. @throws Interrupted */

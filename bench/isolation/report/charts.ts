@@ -94,7 +94,7 @@ export function latencyChart(
 }
 
 /** Bars begin here: a log scale has no zero. */
-const LEAST_US = 0.1;
+const LEAST_US = 1;
 
 /** How long it takes until an instance could run the function. */
 export function startChart(report: IsolationReport, workload: string, width: Width): Json | null {

@@ -26,10 +26,11 @@ export async function renderPage(report: IsolationReport, draw: Draw): Promise<s
 <p class="lead">The same function, behind different walls: from a call in the same process to a virtual machine. Every request gets an instance that no other has used.</p>
 ${warnings(report)}
 </header>
-${comparisonPart(report)}
+${fasterPart(report)}
 <h2>Isolation against time</h2>
 ${colorKey(report)}
 ${await figure((width) => isolationChart(report, main, width), "Kind of wall against time from request to result", `Workload “${main}”: ${title}. Further down is a stronger kind of wall; further left is faster.`)}
+${slowerPart(report)}
 <h2>Start</h2>
 ${await figure((width) => startChart(report, main, width), "Time until ready", "From the request until the instance could run the function, median.")}
 <h2>From request to result</h2>
@@ -99,15 +100,22 @@ function warnings(report: IsolationReport): Markup[] {
   return texts.map((text) => html`<p class="warn">${text}</p>`);
 }
 
-function comparisonPart(report: IsolationReport): Markup {
-  const { faster, slower, even } = findings(report);
+/** First of all: what speaks against us. */
+function fasterPart(report: IsolationReport): Markup {
   if (!hasOwn(report)) return html`<p class="warn">${NOT_COMPARED}</p>`;
   return html`
 <h2>Faster than barecell</h2>
-${cards(report, faster, "faster", "No peer was clearly faster with any workload.")}
+${cards(report, findings(report).faster, "faster", "No peer was clearly faster with any workload.")}`;
+}
+
+function slowerPart(report: IsolationReport): Markup {
+  if (!hasOwn(report)) return html``;
+  const { faster, slower, even } = findings(report);
+  const open = `; ${even.length} comparisons of ${faster.length + slower.length + even.length} are too close to call`;
+  return html`
 <h2>Slower than barecell</h2>
 ${cards(report, slower, "slower", "No peer was clearly slower with any workload.")}
-<p class="note">Medians against those of barecell's fastest way to start, where their 95 % intervals do not meet${even.length === 0 ? "" : `; ${even.length} comparisons of ${faster.length + slower.length + even.length} are too close to call`}.</p>`;
+<p class="note">Medians against those of barecell's fastest way to start, where their 95 % intervals do not meet${even.length === 0 ? "" : open}.</p>`;
 }
 
 function cards(report: IsolationReport, list: readonly Comparison[], kind: string, none: string): Markup {
