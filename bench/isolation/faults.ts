@@ -1,4 +1,5 @@
 /** What a function that misbehaves does to its host: tried out, in measuring processes of their own. */
+import { oneLine } from "../peers/support/error-text.ts";
 import { PeerFailed, PeerProcessEnded } from "./peer-process.ts";
 import type { CrashResult, StopResult } from "./result.ts";
 import type { Contender, Run, Task } from "./run.ts";
@@ -34,15 +35,15 @@ export async function tryCrash(
     }
     await process.order<"open">({ op: "open", program: nothing.program }, run.plan.deadlineMs);
     await process.order<"batch">({ op: "batch", count: 1, warmUp: 0 }, run.plan.deadlineMs);
-    return { verdict: "contained", detail: `the request fails (${firstLine(said)}); the next one works` };
+    return { verdict: "contained", detail: `the request fails (${oneLine(said)}); the next one works` };
   } catch (error) {
     if (run.signal.aborted) throw error;
     if (error instanceof PeerProcessEnded)
-      return { verdict: "takes the host with it", detail: firstLine(error.message) };
+      return { verdict: "takes the host with it", detail: oneLine(error.message) };
     if (error instanceof PeerFailed)
       return {
         verdict: "takes the host with it",
-        detail: `no request works afterwards: ${firstLine(error.message)}`,
+        detail: `no request works afterwards: ${oneLine(error.message)}`,
       };
     throw error;
   } finally {
@@ -70,7 +71,7 @@ export async function tryStop(
         stopAfterMs + LOST_AFTER_MS,
       );
       if (answer.how !== "stopped") {
-        return { verdict: "not stopped", detail: `${answer.how}: ${firstLine(answer.message)}`, lateMs };
+        return { verdict: "not stopped", detail: `${answer.how}: ${oneLine(answer.message)}`, lateMs };
       }
       lateMs.push(answer.elapsedMs - stopAfterMs);
     }
@@ -87,18 +88,11 @@ export async function tryStop(
       };
     }
     if (error instanceof PeerProcessEnded || error instanceof PeerFailed) {
-      return { verdict: "not stopped", detail: firstLine(error.message), lateMs };
+      return { verdict: "not stopped", detail: oneLine(error.message), lateMs };
     }
     throw error;
   } finally {
     await run.endProcess(process);
     await run.sweep(contender.peer);
   }
-}
-
-const LONGEST = 160;
-
-function firstLine(text: string): string {
-  const line = text.split("\n")[0] ?? "";
-  return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line;
 }

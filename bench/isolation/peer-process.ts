@@ -22,6 +22,8 @@ export class PeerFailed extends Error {
 
 const HOST = new URL("./host.js", import.meta.url);
 const END_PATIENCE_MS = 5000;
+/** An engine needs a second for each of its commands, and more on a busy machine. */
+const INTERRUPT_PATIENCE_MS = 12_000;
 const STDERR_KEPT = 2000;
 
 interface Waiting {
@@ -124,16 +126,23 @@ export class PeerProcess {
     }
   }
 
-  /** In good order if it can, else by force. */
-  async end(): Promise<void> {
+  /** In good order if it can, else by force. Orders that wait fail. */
+  async end(patienceMs = END_PATIENCE_MS): Promise<void> {
     if (this.#hasEnded) return;
     if (this.#child.connected) this.#child.disconnect();
     const timer = setTimeout(
       () => this.kill(new PeerProcessEnded("hung", "it did not end; killed")),
-      END_PATIENCE_MS,
+      patienceMs,
     );
     await this.#ended;
     clearTimeout(timer);
+  }
+
+  /** As `end`, in the middle of whatever it does: what it has started, such as containers, is stopped by its own means, and only then by force. */
+  interrupt(): void {
+    this.#verdict ??= new PeerProcessEnded("interrupted", "interrupted");
+    this.#fail(this.#verdict);
+    void this.end(INTERRUPT_PATIENCE_MS);
   }
 
   #take(reply: Reply): void {

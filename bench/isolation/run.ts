@@ -1,6 +1,6 @@
 /** What a measurement has while it runs: its peers with their processes, what was found so far, and whether somebody wants it to end. */
 import type { Peer, Program, Setting } from "../peers/peer.ts";
-import { errorText } from "../peers/support/error-text.ts";
+import { errorText, oneLine } from "../peers/support/error-text.ts";
 import type { Workload } from "../workloads/workload.ts";
 import type { Answers, Order } from "./messages.ts";
 import { PeerFailed, PeerProcess, PeerProcessEnded } from "./peer-process.ts";
@@ -42,9 +42,7 @@ export class Run {
     this.signal = signal;
     this.#progress = progress;
     signal.addEventListener("abort", () => {
-      for (const process of this.#processes) {
-        process.kill(new PeerProcessEnded("interrupted", "interrupted"));
-      }
+      for (const process of this.#processes) process.interrupt();
     });
   }
 
@@ -95,11 +93,11 @@ export class Run {
   /** What an error of an order means. After a death: clears up what the process may have left. @throws what is no failure of the peer */
   async failure(error: unknown, contender: Contender): Promise<Failure> {
     if (this.signal.aborted) throw new Interrupted("interrupted");
-    if (error instanceof PeerFailed) return { kind: "failed", reason: error.message };
+    if (error instanceof PeerFailed) return { kind: "failed", reason: oneLine(error.message) };
     if (!(error instanceof PeerProcessEnded)) throw error;
     contender.deaths++;
     await this.sweep(contender.peer);
-    return { kind: error.how === "hung" ? "hung" : "died", reason: error.message };
+    return { kind: error.how === "hung" ? "hung" : "died", reason: oneLine(error.message) };
   }
 
   async sweep(peer: Peer): Promise<void> {

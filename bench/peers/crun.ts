@@ -1,5 +1,5 @@
 /** The container runtime in C, which Podman prefers. */
-import type { Peer } from "./peer.ts";
+import { type Peer, Unavailable } from "./peer.ts";
 import { HIDE_CGROUP2, hasHybridCgroups } from "./support/cgroups.ts";
 import { findProgram, requireProgram, versionOf } from "./support/find-program.ts";
 import { native, requireLauncher } from "./support/native.ts";
@@ -29,6 +29,12 @@ export const peer: Peer = {
   leavesOut: OCI_LEAVES_OUT,
   async available(setting) {
     requireLauncher(setting);
+    if (hasHybridCgroups() && process.getuid?.() !== 0) {
+      throw new Unavailable(
+        "crun refuses hosts that have both kinds of cgroup mounted, and hiding one of them needs root",
+        "run it as root, or mount cgroup v2 alone",
+      );
+    }
     const cgroups = hasHybridCgroups()
       ? "; cgroup v1 only, because crun refuses this host's mix of both"
       : "";

@@ -1,7 +1,7 @@
 /** A container engine without a daemon. */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { type Peer, type Setting, Unavailable } from "./peer.ts";
-import { hasHybridCgroups } from "./support/cgroups.ts";
+import { hasHybridCgroups, removeCgroups } from "./support/cgroups.ts";
 import {
   ENGINE_INCLUDES,
   ENGINE_LEAVES_OUT,
@@ -15,6 +15,11 @@ import { native, requireLauncher } from "./support/native.ts";
 
 const INSTALL = "apt-get install podman";
 
+const isRoot = (): boolean => process.getuid?.() === 0;
+
+/** All of a run's containers are below it, and their monitors, so that none can be forgotten. */
+const cgroupOf = (setting: Setting): string => basename(setting.scratch);
+
 /** Storage of its own, so that the user's images and containers are not touched. */
 const engine = (setting: Setting): Engine => ({
   name: "podman",
@@ -25,6 +30,7 @@ const engine = (setting: Setting): Engine => ({
     // Its usual runtime, crun, refuses hosts that have both kinds of cgroup mounted.
     ...(hasHybridCgroups() ? ["--runtime", "runc"] : []),
   ],
+  ...(isRoot() ? { runOptions: ["--cgroup-parent", `/${cgroupOf(setting)}`] } : {}),
 });
 
 export const peer: Peer = {
@@ -46,6 +52,9 @@ export const peer: Peer = {
   },
   prepare: (program, setting) => prepareEngine(engine(setting), program, setting),
   async sweep(setting) {
-    if (findProgram("podman") !== undefined) await sweepEngine(engine(setting));
+    if (findProgram("podman") === undefined) return;
+    await sweepEngine(engine(setting));
+    // A container that was interrupted between being made and being started is not removed by the engine.
+    if (isRoot()) await removeCgroups(cgroupOf(setting));
   },
 };

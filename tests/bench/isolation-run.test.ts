@@ -9,6 +9,9 @@ import { canUnshare, cli, failure, inNamespace, jsonOf, newFile, newFolder, ROOT
 import { announceSkip } from "../support/environment.ts";
 import { sampleReport } from "./sample-report.ts";
 
+const hasRunc = process.getuid?.() === 0 && spawnSync("runc", ["--version"]).status === 0;
+if (!hasRunc) announceSkip("containers of the benchmark", "needs root and runc (apt-get install runc)");
+
 const QUICK = ["bench", "isolation", "--quick"];
 const read = (folder: string, name: string): string => readFileSync(join(folder, name), "utf8");
 const reportIn = (folder: string): IsolationReport =>
@@ -193,7 +196,8 @@ describe("bench isolation that does not go as planned", () => {
 
   it("ends in good order when it is interrupted, with what was measured", async () => {
     const out = newFolder();
-    const names = ["--peers", "process,microvm-direct", "--workload", "nothing,hash", "--samples", "100000"];
+    const peers = `process,microvm-direct${hasRunc ? ",runc" : ""}`;
+    const names = ["--peers", peers, "--workload", "nothing,hash", "--samples", "100000"];
     // The full plan: it would take minutes. `cli` checks that no process and no file is left.
     const run = await cli(["bench", "isolation", ...names, "--out", out, "--json"], {
       onStart: (kill, temporary) => {
@@ -212,6 +216,8 @@ describe("bench isolation that does not go as planned", () => {
     expect(report.interrupted).toBe(true);
     expect(report.cells.some(({ samples }) => samples.length > 0)).toBe(true);
     expect(read(out, "report.md")).toContain("Interrupted");
+    const groups = readdirSync("/sys/fs/cgroup", { recursive: true }).map(String);
+    expect(groups.filter((name) => name.includes("barecell-bench-"))).toEqual([]);
   }, 120_000);
 });
 
@@ -285,9 +291,6 @@ describe("bench compare", () => {
 });
 
 describe("containers", () => {
-  const hasRunc = process.getuid?.() === 0 && spawnSync("runc", ["--version"]).status === 0;
-  if (!hasRunc) announceSkip("containers of the benchmark", "needs root and runc (apt-get install runc)");
-
   it.skipIf(!hasRunc)(
     "are gone when their measuring process was killed",
     async () => {

@@ -9,6 +9,8 @@ export interface Engine {
   readonly name: string;
   /** Program and options that all its commands take. */
   readonly command: readonly string[];
+  /** Of `run`, besides those that all engines get. */
+  readonly runOptions?: readonly string[];
 }
 
 export const ENGINE_SETTINGS =
@@ -19,6 +21,8 @@ export const ENGINE_LEAVES_OUT = "pulling images, network set-up";
 
 /** Engines try to raise these limits, which a host may not allow. */
 const LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
+const REMOVE_ATTEMPTS = 5;
+const REMOVE_PAUSE_MS = 300;
 const PATIENCE_MS = 60_000;
 
 /** Images of this run have its process's number, so that those of others are left alone. */
@@ -26,26 +30,42 @@ const imageName = (program: Program): string => `barecell-bench-${process.pid}-$
 
 function run(engine: Engine, words: readonly string[], input?: Uint8Array): string {
   const [path = "", ...options] = engine.command;
-  return execFileSync(path, [...options, ...words], {
-    encoding: "utf8",
-    timeout: PATIENCE_MS,
-    stdio: ["pipe", "pipe", "pipe"],
-    ...(input === undefined ? {} : { input }),
-  });
+  try {
+    return execFileSync(path, [...options, ...words], {
+      encoding: "utf8",
+      timeout: PATIENCE_MS,
+      stdio: ["pipe", "pipe", "pipe"],
+      ...(input === undefined ? {} : { input }),
+    });
+  } catch (error) {
+    const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
+    // The last line is the one that says why; those before it say what it was doing.
+    throw said === "" ? error : new Error(said.split("\n").at(-1));
+  }
 }
 
 export async function prepareEngine(engine: Engine, program: Program, setting: Setting): Promise<Prepared> {
   const folder = join(setting.scratch, `${engine.name}-${process.pid}-${program.name}`);
   mkdirSync(folder, { recursive: true });
   copyFileSync(program.programPath ?? "", join(folder, "program"));
-  const archive = execFileSync("tar", ["-C", folder, "-cf", "-", "program"], { maxBuffer: 2 ** 28 });
+  const archive = execFileSync("tar", ["-C", folder, "--owner=0", "--group=0", "-cf", "-", "program"], {
+    maxBuffer: 2 ** 28,
+  });
   const image = imageName(program);
   run(engine, ["import", "-", image], archive);
   const launched = await prepareLaunched(program, setting, {
     start: [
       ...engine.command,
       ...["run", "--rm", "--interactive", "--name", "{id}", "--network", "none", "--cap-drop", "ALL"],
-      ...["--security-opt", "no-new-privileges", "--read-only", ...LIMITS, image, "/program"],
+      ...[
+        "--security-opt",
+        "no-new-privileges",
+        "--read-only",
+        ...LIMITS,
+        ...(engine.runOptions ?? []),
+        image,
+        "/program",
+      ],
       ...programArguments(program),
     ],
     stop: [...engine.command, "kill", "{id}"],
@@ -64,9 +84,17 @@ export async function prepareEngine(engine: Engine, program: Program, setting: S
 export async function sweepEngine(engine: Engine): Promise<void> {
   const lines = (text: string): string[] =>
     text.split("\n").filter((line) => line.includes("barecell-bench-"));
+  const containers = (): string[] => lines(run(engine, ["ps", "--all", "--format", "{{.Names}}"]));
   try {
-    const containers = lines(run(engine, ["ps", "--all", "--format", "{{.Names}}"]));
-    if (containers.length > 0) run(engine, ["rm", "--force", ...containers]);
+    // One that is just being made cannot be removed yet, or appears only now.
+    for (let attempt = 0; attempt < REMOVE_ATTEMPTS && containers().length > 0; attempt++) {
+      try {
+        run(engine, ["rm", "--force", ...containers()]);
+      } catch (error) {
+        if (attempt === REMOVE_ATTEMPTS - 1) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, REMOVE_PAUSE_MS));
+    }
     const images = lines(run(engine, ["images", "--format", "{{.Repository}}"]));
     if (images.length > 0) run(engine, ["rmi", "--force", ...images]);
   } catch {
