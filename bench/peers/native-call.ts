@@ -1,7 +1,7 @@
 /** The function as a part of the process: no wall at all, and so the least that anything can cost. */
 import { type Peer, type Prepared, type Program, Unavailable } from "./peer.ts";
 import { nowUs } from "./support/clock.ts";
-import { optionalPackage } from "./support/optional-package.ts";
+import { optionalPackage, packageVersionOf } from "./support/optional-package.ts";
 
 interface Ffi {
   Library(
@@ -62,7 +62,7 @@ export const peer: Peer = {
   async available({ launcherPath }) {
     await optionalPackage<Ffi>("ffi-napi", INSTALL);
     if (launcherPath === null) throw new Unavailable("no C compiler was found", "apt-get install gcc");
-    return { version: "ffi-napi" };
+    return { version: `ffi-napi ${packageVersionOf("ffi-napi")}`.trim() };
   },
   prepare,
 };

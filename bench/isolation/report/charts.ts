@@ -273,7 +273,7 @@ export function timelineChart(report: IsolationReport, width: Width): Json | nul
     field: "step",
     type: "nominal",
     sort: null,
-    axis: { title: null, labelLimit: width === "wide" ? 260 : 110 },
+    axis: { title: null, labelLimit: width === "wide" ? 400 : 110 },
   };
   const last = Math.max(...rows.map(({ to }) => to)) * (width === "wide" ? 1.08 : 1.3);
   const x = {

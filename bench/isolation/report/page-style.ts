@@ -32,8 +32,8 @@ th{font-weight:600;color:var(--soft);white-space:nowrap}
 td.num,th.num{text-align:right;white-space:nowrap}
 tr.own th,tr.own td:first-child{color:var(--own);font-weight:600}
 td.better{color:var(--bad);font-weight:600}
-td.text{min-width:14rem}
-tbody th{position:sticky;left:0;background:var(--paper)}
+td.text{min-width:11rem}
+tbody th{white-space:normal;min-width:8.5rem;max-width:12rem;position:sticky;left:0;background:var(--paper)}
 .yes{color:var(--good)}.no{color:var(--bad)}
 details{margin:.6rem 0}
 summary{cursor:pointer;font-weight:600;padding:.3rem 0}
