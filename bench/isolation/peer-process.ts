@@ -44,6 +44,7 @@ export class PeerProcess {
   readonly #ended: Promise<void>;
   #next = 0;
   #hasEnded = false;
+  #ending: Promise<void> | undefined;
   #verdict: PeerProcessEnded | undefined;
   #errors = "";
 
@@ -127,7 +128,17 @@ export class PeerProcess {
   }
 
   /** In good order if it can, else by force. Orders that wait fail. */
-  async end(patienceMs = END_PATIENCE_MS): Promise<void> {
+  end(): Promise<void> {
+    return this.#endWithin(END_PATIENCE_MS);
+  }
+
+  /** Who asks first says how patiently. */
+  #endWithin(patienceMs: number): Promise<void> {
+    this.#ending ??= this.#disconnect(patienceMs);
+    return this.#ending;
+  }
+
+  async #disconnect(patienceMs: number): Promise<void> {
     if (this.#hasEnded) return;
     if (this.#child.connected) this.#child.disconnect();
     const timer = setTimeout(
@@ -142,7 +153,7 @@ export class PeerProcess {
   interrupt(): void {
     this.#verdict ??= new PeerProcessEnded("interrupted", "interrupted");
     this.#fail(this.#verdict);
-    void this.end(INTERRUPT_PATIENCE_MS);
+    void this.#endWithin(INTERRUPT_PATIENCE_MS);
   }
 
   #take(reply: Reply): void {

@@ -275,7 +275,7 @@ export function timelineChart(report: IsolationReport, width: Width): Json | nul
     sort: null,
     axis: { title: null, labelLimit: width === "wide" ? 400 : 110 },
   };
-  const last = Math.max(...rows.map(({ to }) => to)) * (width === "wide" ? 1.08 : 1.3);
+  const last = Math.max(...rows.map(({ to }) => to)) * (width === "wide" ? 1.15 : 1.3);
   const x = {
     field: "from",
     type: "quantitative",
