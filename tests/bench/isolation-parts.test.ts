@@ -34,7 +34,7 @@ describe("workloads", () => {
   let setting: Setting;
   beforeAll(async () => {
     setting = await buildTools(scratch);
-  });
+  }, 120_000);
 
   it("are all there, each once", async () => {
     const names = (await allWorkloads()).map(({ name }) => name);
@@ -63,7 +63,7 @@ describe("workloads", () => {
       expect(Buffer.from(output ?? [])).toEqual(Buffer.from(program.output));
       expect(printed.subarray(end + 1)).toEqual(Buffer.from(program.output));
     }
-  });
+  }, 240_000);
 });
 
 describe("peers", () => {
