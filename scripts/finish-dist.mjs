@@ -12,6 +12,7 @@ for (const folder of ["bench/peers", "bench/workloads"]) {
   if (!existsSync(built)) continue;
   for (const name of readdirSync(built)) {
     const stem = /^(.+?)(?:\.d\.ts|\.js|\.js\.map)$/.exec(name)?.[1];
-    if (stem !== undefined && !existsSync(new URL(`${folder}/${stem}.ts`, root))) rmSync(new URL(name, built));
+    if (stem !== undefined && !existsSync(new URL(`${folder}/${stem}.ts`, root)))
+      rmSync(new URL(name, built));
   }
 }

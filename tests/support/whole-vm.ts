@@ -29,6 +29,8 @@ export class WholeVm {
       answersInGuest: checked.answersInGuest,
       imports: bindImports(image, checked.imports, wasi, checked.unknownImports),
       hostCalls: undefined,
+      trace: undefined,
+      usage: false,
       // Nothing is connected to the standard streams.
       wasi: { ...checked.wasi, stdin: none, stdout: none, stderr: none },
     });
