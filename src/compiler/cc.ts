@@ -3,6 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { BarecellError, systemErrorCode } from "../errors.ts";
 import type { TargetCpu } from "../image/manifest.ts";
 import { moduleName } from "./canonical-module.ts";
 import { type CheckedCompileOptions, toolLimits } from "./options.ts";
@@ -138,7 +139,7 @@ export async function buildImage(
     await cc(...RUNTIME_FLAGS, ...RUNTIME_SOURCES.map((name) => join(STUBS, name)));
     const link = ["-r", "-nostdlib", ...objects, "-o", RUNTIME_OBJECT];
     await runTool("the linker", [compiler.path, ...link], folder, limits);
-    return readFile(join(folder, RUNTIME_OBJECT));
+    return readLinked(join(folder, RUNTIME_OBJECT));
   };
   await inParallel([
     async () => {
@@ -187,4 +188,16 @@ async function inParallel(jobs: readonly (() => Promise<unknown>)[]): Promise<vo
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   if (failure) throw failure.error;
+}
+
+/** What the linker made. @throws BARECELL_COMPILE_FAILED if it made nothing */
+export async function readLinked(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    if (systemErrorCode(cause) !== "ENOENT") throw cause;
+    throw new BarecellError("BARECELL_COMPILE_FAILED", "the linker was content, but wrote no file", {
+      cause,
+    });
+  }
 }

@@ -1,6 +1,6 @@
 /** modules -> validate -> link plan -> wasm2c -> cc -> link -> image. */
 import { rmSync } from "node:fs";
-import { mkdtemp, readFile, rm, statfs } from "node:fs/promises";
+import { mkdtemp, rm, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -24,7 +24,7 @@ import { packBundles } from "./bundle-source.ts";
 import { cacheKey, defaultCacheFolder, readCache, runtimeKey, writeCache } from "./cache.ts";
 import { throwIfCancelled } from "./cancel.ts";
 import { canonicalModule, importModule } from "./canonical-module.ts";
-import { buildImage, type Sources } from "./cc.ts";
+import { buildImage, readLinked, type Sources } from "./cc.ts";
 import { describeImage, tableCapacities } from "./describe.ts";
 import { EntryList } from "./entries.ts";
 import { glueSource, linkedSymbols, mailboxSlots } from "./glue.ts";
@@ -268,17 +268,6 @@ async function makeFolder(): Promise<string> {
 async function isFull(folder: string): Promise<boolean> {
   const { bavail } = await statfs(folder);
   return bavail === 0;
-}
-
-async function readLinked(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    if (systemErrorCode(cause) !== "ENOENT") throw cause;
-    throw new BarecellError("BARECELL_COMPILE_FAILED", "the linker was content, but wrote no file", {
-      cause,
-    });
-  }
 }
 
 function noTemporarySpace(cause: unknown): BarecellError {
