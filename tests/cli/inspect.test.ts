@@ -26,6 +26,7 @@ describe("compile", () => {
       digest: expect.stringMatching(/^[0-9a-f]{64}$/),
       sizeBytes: readFileSync(image).length,
       cached: false,
+      snapshot: false,
       compileUs: expect.any(Number),
     });
     expect((await cli(["inspect", image])).stdout).toMatch(/^the sum\n/);
