@@ -169,6 +169,21 @@ export const errorTable = {
     when: "In a synchronous call the guest called a function of the host's that gave a promise, which the calling thread cannot wait for.",
     cure: "Use `call` instead of `callSync`, or make the function synchronous.",
   },
+  BARECELL_POOL_FULL: {
+    kind: "limit",
+    when: "A pool has as many calls waiting as it may, or, for a synchronous call, all of its VMs are in use.",
+    cure: "Raise `max` or `queueLimit`, or send less at a time; the caller may try again later.",
+  },
+  BARECELL_POOL_TIMEOUT: {
+    kind: "limit",
+    when: "A call waited for a VM of a pool longer than `queueTimeoutMs`.",
+    cure: "Raise `max` or `queueTimeoutMs`, or send less at a time.",
+  },
+  BARECELL_POOL_CLOSED: {
+    kind: "state",
+    when: "A pool was used after `close()`, or closed while a call waited for a VM.",
+    cure: "Make a new pool.",
+  },
   BARECELL_RESULT_INVALID: {
     kind: "module",
     when: "A guest that was called with bytes or JSON broke the convention for them: no memory, a range outside its memory, or no JSON.",

@@ -44,6 +44,9 @@ export type {
 export { type Histogram, type Metrics, metrics } from "./observe/metrics.ts";
 export type { HostCallEnding, HostCallKind, HostCallRecord, TracedValue } from "./observe/trace-record.ts";
 export type { ArgumentKind } from "./observe/wasi-signatures.ts";
+export type { PoolCounts } from "./pool/member.ts";
+export type { PoolImage, PoolImageOptions, PoolOptions } from "./pool/options.ts";
+export { Pool, PoolMember, type PoolMetrics, type UseOptions } from "./pool/pool.ts";
 export type { CallOptions } from "./vm/call-options.ts";
 export type { VmState } from "./vm/execution.ts";
 export {
