@@ -19,7 +19,7 @@ const MARK = "--- report ---";
 const inside = `node node_modules/vitest/vitest.mjs run ${FILES.join(" ")} --no-isolate --reporter=default --reporter=json --outputFile=${REPORT}; status=$?; echo '${MARK}'; cat ${REPORT}; exit $status`;
 const child = spawn(
   process.execPath,
-  ["tests/svm/run.mjs", "--timeout", "1200", "--memory", "4096", "--", "/bin/sh", "-c", inside],
+  ["tests/svm/run.mjs", "--timeout", "2400", "--memory", "4096", "--", "/bin/sh", "-c", inside],
   { stdio: ["ignore", "pipe", "inherit"] },
 );
 let output = "";
