@@ -116,13 +116,17 @@ export class Execution implements Runner {
   /** Back to what the boot left, on a thread of its own. In states "ready" and "poisoned". */
   async reset(): Promise<void> {
     const run = this.#resetRun();
+    const startMs = performance.now();
     await this.#perform(run, () => this.native.reset(run.limits.numbers));
+    this.observer.didReset(startMs);
   }
 
   /** As `reset`, on the calling thread. */
   resetSync(): void {
     const run = this.#resetRun();
+    const startMs = performance.now();
     this.#performSync(run, () => this.native.resetSync(run.limits.numbers));
+    this.observer.didReset(startMs);
   }
 
   /** The module is started again where going back is not enough. */

@@ -1,7 +1,6 @@
 /** What barecell says on its channels, and that it says nothing where nobody listens. */
 import { channel, subscribe, tracingChannel, unsubscribe } from "node:diagnostics_channel";
 import { afterEach, describe, expect, it } from "vitest";
-import { VmObserver } from "../../src/observe/vm-observer.ts";
 import {
   type BootMessage,
   type CallMessage,
@@ -180,13 +179,17 @@ describe("moments", () => {
     });
   });
 
-  it("a reset", () => {
-    const heard = collect<{ durationUs: number }>("reset");
-    const observer = new VmObserver("reset");
-    observer.didReset(performance.now() - 2);
-    expect(heard).toMatchObject([{ vm: observer.id, image: "reset" }]);
-    expect(heard[0]?.durationUs).toBeGreaterThan(1900);
-    expect(observer.totals().resets).toBe(1);
+  it("a reset, of either kind, and none of a reset that is refused", async () => {
+    const heard = collect<{ vm: number; durationUs: number }>("reset");
+    const before = metrics().resets;
+    const vm = await MicroVM.boot(guest, boot);
+    await vm.reset();
+    vm.resetSync();
+    vm.dispose();
+    await failure(() => vm.reset(), "BARECELL_DISPOSED");
+    expect(heard.map(({ vm: id }) => id)).toEqual([vm.id, vm.id]);
+    for (const { durationUs } of heard) expect(durationUs).toBeGreaterThan(0);
+    expect(metrics().resets - before).toBe(2);
   });
 
   it("every host call, of VMs that are booted while somebody listens", async () => {
