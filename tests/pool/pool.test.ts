@@ -1,5 +1,4 @@
 /** Pools: each call in a pristine VM, a bounded queue, several images that share fairly, nothing left behind. */
-import { readdirSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import {
@@ -12,6 +11,7 @@ import {
 import { soon } from "../support/environment.ts";
 import { failure } from "../support/errors.ts";
 import { imageOf } from "../support/modules.ts";
+import { openVms } from "../support/open-vms.ts";
 
 const text = (answer: number): string => `(module
   (import "env" "wait" (func $wait (param i32)))
@@ -45,16 +45,6 @@ async function withPool<T>(
     await soon("closing the pool", pool.close());
   }
 }
-
-/** VMs that this process has open. */
-const openVms = (): number =>
-  readdirSync("/proc/self/fd").filter((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`).includes("kvm-vm");
-    } catch {
-      return false;
-    }
-  }).length;
 
 describe("calls", () => {
   it("each in a VM that nobody used before, after traps and kills too", () =>

@@ -2,25 +2,15 @@
  * A kill in each of the windows that native/kick.h numbers, many times, at random moments: it is never lost, and never hits the next call. The vCPU runs on a
  * thread of its own in asynchronous calls, so an abort here comes from another thread.
  */
-import { readdirSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { type BarecellError, type BootOptions, type HostContext, MicroVM } from "../support/barecell.ts";
 import { slowness } from "../support/environment.ts";
 import { failure } from "../support/errors.ts";
 import { imageOf } from "../support/modules.ts";
+import { openVms } from "../support/open-vms.ts";
 
 const KILLS = 400 / slowness;
-
-/** VMs that this process has open. */
-const vmDescriptors = (): number =>
-  readdirSync("/proc/self/fd").filter((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`).includes("kvm-vm");
-    } catch {
-      return false;
-    }
-  }).length;
 
 const image = await imageOf(
   "cancel-windows",
@@ -116,7 +106,7 @@ describe("asynchronous calls", () => {
   }, 120_000);
 
   it("W9: disposed at any moment", async () => {
-    const before = vmDescriptors();
+    const before = openVms();
     for (let i = 0; i < KILLS; i++) {
       const vm = boot((context) => context.call("spin"));
       const call = vm.call(["spin", "storm", "sleep", "ask"][i % 4] as string, ...(i % 4 === 3 ? [0] : []));
@@ -125,7 +115,7 @@ describe("asynchronous calls", () => {
       await failure(() => call, "BARECELL_DISPOSED");
       await vm[Symbol.asyncDispose]();
     }
-    expect(vmDescriptors()).toBeLessThanOrEqual(before + 2);
+    expect(openVms()).toBeLessThanOrEqual(before + 2);
   }, 120_000);
 
   it("a time limit in each of them", async () => {
