@@ -44,9 +44,15 @@ class GuestMemory {
   // What has been written so far, for restore(). Null if KVM keeps no log.
   std::shared_ptr<const PristinePages> capture();
 
-  // Every page that guest or host could have written since, and what has grown. False: only a new VM will do (the guest's own page tables were written by
-  // the guest, which no image of ours does).
-  bool restore(const PristinePages& pristine);
+  enum class Restored {
+    Done,
+    // More than `max_pages` to copy, or memory has grown: nothing was done.
+    TooMuch,
+    // Only a new VM will do: the guest's own page tables were written by the guest, which no image of ours does.
+    Impossible,
+  };
+  // Every page that guest or host could have written since, and what has grown.
+  Restored restore(const PristinePages& pristine, uint64_t max_pages = UINT64_MAX);
 
   // As if new, for another VM: the old one must be gone.
   void forget();

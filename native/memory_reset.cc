@@ -97,7 +97,7 @@ std::shared_ptr<const PristinePages> GuestMemory::capture() {
   return image_->share(pages);
 }
 
-bool GuestMemory::restore(const PristinePages& pristine) {
+GuestMemory::Restored GuestMemory::restore(const PristinePages& pristine, uint64_t max_pages) {
   const ImageLayout& layout = image_->layout();
   host_writes_.note(low_.base() + layout.mailbox_gpa, layout.mailbox_bytes);
   uint64_t written = 0;
@@ -108,7 +108,12 @@ bool GuestMemory::restore(const PristinePages& pristine) {
     written += count_bits(slot.log);
     for_each_bit(slot.log, [&](uint64_t index) { wrote_tables |= is_page_table(slot.gpa + index * BC_PAGE_SIZE); });
   }
-  if (wrote_tables) return false;
+  if (wrote_tables) return Restored::Impossible;
+  if (max_pages != UINT64_MAX) {
+    host_writes_.for_each([&](const HostWrites::Range& range) { written += pages_of(static_cast<uint64_t>(range.end - range.begin)); });
+    bool has_grown = std::ranges::any_of(regions_, [](const Region& region) { return region.tables.is_prepared(); });
+    if (written > max_pages || has_grown || host_writes_.lost_count()) return Restored::TooMuch;
+  }
   for (Slot& slot : slots_) {
     if (slot.is_tables) continue;
     bool is_large = written > kMaxKeptPages && count_bits(slot.log) > kSmallSlotPages;
@@ -120,7 +125,7 @@ bool GuestMemory::restore(const PristinePages& pristine) {
   }
   restore_host_writes(pristine);
   take_back_growth();
-  return true;
+  return Restored::Done;
 }
 
 void GuestMemory::restore_slot(Slot& slot, const PristinePages& pristine) {

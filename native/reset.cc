@@ -3,26 +3,39 @@
 #include "vm.h"
 
 namespace barecell {
+namespace {
+
+// To copy, some 10 us. Two threads that wake each other take five times as long (ARCHITECTURE.md).
+constexpr uint64_t kQuickPages = 64;
+
+}  // namespace
 
 Outcome Vm::reset(const RunLimits& limits) {
   if (!vcpu_) throw Failure("BARECELL_INTERNAL", "reset before boot");
-  // In place only where all is known of the state to go back to, and of the one it comes from:
-  // - pristine_: what the instantiation left is memory and nothing else. If it asked the host for something (opened a file, grew a memory), it has to do
-  //   so again.
-  // - the last run left by a port of ours. Whatever else a vCPU can stop at (an access without memory, a read from a port) may be half done, and KVM would
-  //   finish it when the vCPU runs again.
-  bool in_place = pristine_ != nullptr && !needs_rebuild_;
-  if (!in_place || !memory_.restore(*pristine_)) return rebuild(limits);
+  if (!can_reset_in_place() || memory_.restore(*pristine_) != GuestMemory::Restored::Done) return rebuild(limits);
   reset_vcpu();
-  prepare_mailbox();
   Outcome outcome;
   outcome.kind = OutcomeKind::Ready;
   return outcome;
 }
 
+bool Vm::reset_quickly() {
+  if (!vcpu_ || !can_reset_in_place() || memory_.restore(*pristine_, kQuickPages) != GuestMemory::Restored::Done) return false;
+  reset_vcpu();
+  return true;
+}
+
+// Only where all is known of the state to go back to, and of the one it comes from:
+// - pristine_: what the instantiation left is memory and nothing else. If it asked the host for something (opened a file, grew a memory), it has to do
+//   so again.
+// - the last run left by a port of ours. Whatever else a vCPU can stop at (an access without memory, a read from a port) may be half done, and KVM would
+//   finish it when the vCPU runs again.
+bool Vm::can_reset_in_place() const noexcept { return pristine_ != nullptr && !needs_rebuild_; }
+
 // General, segment and control registers and pending events go in with the next entry, through the shared kvm_run page: that costs half a microsecond,
 // and a call of KVM's for a vCPU five (its state is loaded and put for each).
 void Vm::reset_vcpu() {
+  prepare_mailbox();
   after_reset_ = true;
   in_ring3_ = false;
   if (!kvm_->guest_clears_vectors()) clear_vectors(vcpu_.get());

@@ -70,6 +70,8 @@ class Vm {
   // Back to what boot() left, as if no call had been made: reset.cc. Ready where that needed no new VM, or what a new boot came to. Not while
   // anything else uses the VM, the linear memory's accessors included.
   Outcome reset(const RunLimits& limits);
+  // The same, if it takes no longer than to hand it to another thread would. False: nothing was done.
+  bool reset_quickly();
 
   // A new seed for the guest's random numbers: somebody else may have got a copy of the one it has.
   void reseed() { answers_.start(mailbox()->answers); }
@@ -109,6 +111,7 @@ class Vm {
   kvm_sregs ring3_sregs();
   void note_end(OutcomeKind kind) noexcept;
   Outcome rebuild(const RunLimits& limits);
+  bool can_reset_in_place() const noexcept;
   void reset_vcpu();
   void take_results(const EntryCall& call);
   Outcome run(const RunLimits& limits);

@@ -113,6 +113,7 @@ Napi::Function VmBinding::define(Napi::Env env) {
                          InstanceMethod<&VmBinding::drain_trace>("drainTrace"),
                          InstanceMethod<&VmBinding::reset_sync>("resetSync"),
                          InstanceMethod<&VmBinding::reset>("reset"),
+                         InstanceMethod<&VmBinding::reset_quickly>("resetQuickly"),
                          InstanceMethod<&VmBinding::prepare_snapshot>("prepareSnapshot"),
                          InstanceMethod<&VmBinding::vcpu_state>("vcpuState"),
                          InstanceMethod<&VmBinding::memory_ranges>("memoryRanges"),
@@ -235,6 +236,18 @@ Napi::Value VmBinding::reset(const Napi::CallbackInfo& info) {
     auto answer = std::make_shared<CallAnswer>();
     auto work = [vm = vm_, wasi = wasi_, answer, limits]() { answer->attempt([&]() { return reset_all(*vm, *wasi, limits.start()); }); };
     return run_there(info.Env(), answer, work, OutcomeKind::Ready, nullptr);
+  });
+}
+
+// (limits) -> whether it was short enough to be done at once
+Napi::Value VmBinding::reset_quickly(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Vm& vm = idle_vm();
+    LimitNumbers limits = LimitNumbers::read(info[0]);
+    if (wasi_->was_used() || !vm.reset_quickly()) return Napi::Boolean::New(info.Env(), false);
+    wasi_->set_output_limit(limits.output_bytes());
+    wasi_->reset();
+    return Napi::Boolean::New(info.Env(), true);
   });
 }
 

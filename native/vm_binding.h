@@ -63,6 +63,7 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
   // reset and snapshot: inspection.cc, snapshot_binding.cc
   Napi::Value reset_sync(const Napi::CallbackInfo& info);
   Napi::Value reset(const Napi::CallbackInfo& info);
+  Napi::Value reset_quickly(const Napi::CallbackInfo& info);
   Napi::Value prepare_snapshot(const Napi::CallbackInfo& info);
   Napi::Value vcpu_state(const Napi::CallbackInfo& info);
   Napi::Value memory_ranges(const Napi::CallbackInfo& info);

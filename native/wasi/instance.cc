@@ -183,6 +183,8 @@ void Instance::reset() {
   context_->used = false;
 }
 
+bool Instance::was_used() const noexcept { return context_->used; }
+
 HostFunction Instance::bind(std::string_view module, std::string_view name) const {
   Dialect dialect;
   if (module == "wasi_snapshot_preview1") {

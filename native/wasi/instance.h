@@ -88,6 +88,8 @@ class Instance {
   // As if none of its functions had been called: descriptors, directories in memory, budgets, clocks, captured output. What lies in the host's own
   // directories and descriptors stays. May throw std::bad_alloc.
   void reset();
+  // Whether reset() has more to do than to begin with a new seed and new clocks.
+  bool was_used() const noexcept;
   // Why another instance could not go on where this one is, in words; empty if it could: nothing is open but what was handed in, and directories in memory
   // are empty.
   std::string snapshot_obstacle() const;

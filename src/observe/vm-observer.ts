@@ -1,5 +1,7 @@
 /** Tells of what one VM does: its runs, host functions, traps and kills; to channels where somebody listens, to the counters always. */
 import type { TracingChannel } from "node:diagnostics_channel";
+// The global of that name is a getter.
+import { performance } from "node:perf_hooks";
 import { BarecellError } from "../errors.ts";
 import type { ImageImport } from "../image/manifest.ts";
 import {
@@ -47,7 +49,8 @@ export interface RunTotals {
 
 /** What is going to run. `name` is undefined for what is no call of an export: globals, instantiation. */
 export interface RunSubject {
-  readonly kind: "boot" | "call";
+  /** Resets are told of in another way. */
+  readonly kind: "boot" | "call" | "reset";
   readonly name: string | undefined;
   /** Within a host function, which `within` tells of if somebody listens. */
   readonly isInner?: true;
@@ -88,7 +91,7 @@ export class VmObserver {
 
   bootSync<Result>(boot: () => Result): Result {
     this.began();
-    return this.runSync(BOOT, boot);
+    return this.runSync(BOOT, boot, undefined);
   }
 
   /** A run was not refused, and begins. */
@@ -96,12 +99,18 @@ export class VmObserver {
     this.#begun++;
   }
 
-  runSync<Result>(subject: RunSubject, run: () => Result): Result {
+  /** @param run gets `argument`: a caller in a hurry needs no closure then */
+  runSync<Argument, Result>(
+    subject: RunSubject,
+    run: (argument: Argument) => Result,
+    argument: Argument,
+  ): Result {
     const message = this.#begin(subject);
     const before = this.#beginsBefore(subject);
     const startMs = performance.now();
     try {
-      return message === undefined ? run() : observed(channelOf(subject), message, run);
+      if (message === undefined) return run(argument);
+      return observed(channelOf(subject), message, () => run(argument));
     } catch (error) {
       if (this.#begun !== before) this.#failed(error);
       throw error;
@@ -176,7 +185,8 @@ export class VmObserver {
     if (name === undefined) return undefined;
     const isHeard = kind === "boot" ? bootChannel.hasSubscribers : callChannel.hasSubscribers;
     if (!isHeard && !hostCallChannel.hasSubscribers) return undefined;
-    const message: RunMessage = kind === "boot" ? { kind, ...this.#vm } : { kind, ...this.#vm, name, within };
+    const message: RunMessage =
+      kind === "boot" ? { kind, ...this.#vm } : { kind: "call", ...this.#vm, name, within };
     this.#messages.push(message);
     return message;
   }

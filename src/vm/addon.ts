@@ -223,10 +223,12 @@ export interface NativeVm {
   /** Stops the run that goes on. */
   cancelRun(): void;
   /** Stops it and all later ones. */
+  cancel(): void;
   /** `true`: as after the boot. */
   resetSync(limits: Float64Array): true | NativeOutcome;
   reset(limits: Float64Array): Promise<true | NativeOutcome>;
-  cancel(): void;
+  /** On the calling thread, if that is a matter of microseconds. `false`: nothing was done. */
+  resetQuickly(limits: Float64Array): boolean;
   dispose(): void;
   linearBytes(memory: number): number;
   readLinear(memory: number, offset: number, length: number): Uint8Array<ArrayBuffer> | null;

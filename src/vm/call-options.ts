@@ -24,17 +24,12 @@ export function checkCallOptions(options: object, defaults: Limits): CheckedCall
   return { limits: defaults.with(limits), signal: checkSignal(signal) };
 }
 
-/** Splits what follows the name of a function into its arguments and its options, if there is one value more than it has parameters. */
-export function splitOptions(
-  args: readonly unknown[],
-  parameterCount: number,
-): { readonly values: readonly unknown[]; readonly options: object | undefined } {
-  const last = args.at(-1);
-  if (args.length !== parameterCount + 1 || !isPlainObject(last)) return { values: args, options: undefined };
-  return { values: args.slice(0, -1), options: last };
+/** Whether what follows the name of a function ends with options: if there is one value more than it has parameters. */
+export function hasOptions(args: readonly unknown[], parameterCount: number): boolean {
+  return args.length === parameterCount + 1 && isPlainObject(args[parameterCount]);
 }
 
-function isPlainObject(value: unknown): value is object {
+function isPlainObject(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;

@@ -1,4 +1,6 @@
 /** Runs entries of an image in its VM, one at a time, and keeps the VM's state. What the values mean, the callers know. */
+// The global of that name is a getter.
+import { performance } from "node:perf_hooks";
 import { BarecellError, type ErrorCode } from "../errors.ts";
 import type { Image } from "../image/image.ts";
 import type { CallTracer } from "../observe/call-tracer.ts";
@@ -11,16 +13,19 @@ import type { Limits } from "./limits.ts";
 import { invalid } from "./option-checks.ts";
 import type { CheckedBootOptions } from "./options.ts";
 import { outcomeError } from "./outcome-error.ts";
+import { SlotRooms } from "./slots.ts";
 import type { StandardStreams } from "./streams/standard-streams.ts";
 
 export type VmState = "ready" | "running" | "poisoned" | "disposed";
 
-/** One run of an entry. */
+/** One run of the guest. */
 export interface EntryRun {
+  /** "reset" brings the VM back to what the boot left, which may start the modules again. */
+  readonly kind: "boot" | "call" | "reset";
   /** For messages: `'fib'`. */
   readonly what: string;
-  /** The export, of a call. */
-  readonly name?: string;
+  /** The export, of a call; undefined for what is no call of one: globals, instantiation. */
+  readonly name: string | undefined;
   /** Place in the image's list of entries. */
   readonly entry: number;
   /** Arguments before, results after; 16 bytes each. */
@@ -28,14 +33,14 @@ export interface EntryRun {
   readonly argumentCount: number;
   readonly resultCount: number;
   readonly limits: Limits;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal: AbortSignal | undefined;
   /** Whether it instantiates a module. */
-  readonly instantiates?: true;
-  /** Runs no code of the modules'. */
-  readonly touchesNoStream?: true;
-  /** Whether it brings the VM back to what the boot left. */
-  readonly resets?: true;
+  readonly instantiates: boolean;
+  /** Runs no code of the modules', which could want a standard stream. */
+  readonly touchesNoStream: boolean;
 }
+
+const NO_SLOTS = new Uint8Array();
 
 /** What runs an entry: the VM itself, or a host function that calls back into the guest. */
 export interface Runner {
@@ -48,6 +53,7 @@ export class Execution implements Runner {
   readonly native: NativeVm;
   readonly options: CheckedBootOptions;
   readonly fuel: Fuel;
+  readonly slots = new SlotRooms();
   readonly observer: VmObserver;
   /** Kept here, as native code does not keep it. */
   readonly tracer: CallTracer | undefined;
@@ -59,7 +65,11 @@ export class Execution implements Runner {
   readonly #onReset: (() => void)[] = [];
   #running: Promise<unknown> | undefined;
   #runsSync = false;
+  /** Of the run that goes on; and the one that was aborted during the last run. */
+  #signal: AbortSignal | undefined;
   #aborted: AbortSignal | undefined;
+  /** What a reset runs, should it have to start the modules again. */
+  readonly #resetRun: EntryRun;
   #broken: BarecellError | undefined;
   #released: Promise<void> | undefined;
 
@@ -80,6 +90,7 @@ export class Execution implements Runner {
     this.observer = parts.observer;
     this.tracer = parts.tracer;
     this.fuel = new Fuel(parts.image, parts.native);
+    this.#resetRun = this.#startRun("reset", "starting the module again", undefined);
   }
 
   get state(): VmState {
@@ -97,41 +108,31 @@ export class Execution implements Runner {
   }
 
   async boot(): Promise<void> {
-    const run = this.#bootRun();
-    await this.#perform(run, () => this.native.boot(run.limits.numbers));
+    await this.#perform(this.#startRun("boot", "starting the module", this.options.signal));
   }
 
   bootSync(): void {
-    const run = this.#bootRun();
-    this.#performSync(run, () => this.native.bootSync(run.limits.numbers));
+    this.#performSync(this.#startRun("boot", "starting the module", this.options.signal));
   }
 
-  #bootRun(): EntryRun {
-    const { limits, signal } = this.options;
-    const slots = new Uint8Array();
-    const what = "starting the module";
-    return { what, entry: 0, slots, argumentCount: 0, resultCount: 0, limits, signal, instantiates: true };
+  #startRun(kind: "boot" | "reset", what: string, signal: AbortSignal | undefined): EntryRun {
+    const { limits } = this.options;
+    const nothing = { name: undefined, entry: 0, slots: NO_SLOTS, argumentCount: 0, resultCount: 0 };
+    return { kind, what, ...nothing, limits, signal, instantiates: true, touchesNoStream: false };
   }
 
-  /** Back to what the boot left, on a thread of its own. In states "ready" and "poisoned". */
+  /** Back to what the boot left, on a thread of its own if it takes longer than a moment. In states "ready" and "poisoned". */
   async reset(): Promise<void> {
-    const run = this.#resetRun();
     const startMs = performance.now();
-    await this.#perform(run, () => this.native.reset(run.limits.numbers));
+    await this.#perform(this.#resetRun);
     this.observer.didReset(startMs);
   }
 
   /** As `reset`, on the calling thread. */
   resetSync(): void {
-    const run = this.#resetRun();
     const startMs = performance.now();
-    this.#performSync(run, () => this.native.resetSync(run.limits.numbers));
+    this.#performSync(this.#resetRun);
     this.observer.didReset(startMs);
-  }
-
-  /** The module is started again where going back is not enough. */
-  #resetRun(): EntryRun {
-    return { ...this.#bootRun(), what: "starting the module again", signal: undefined, resets: true };
   }
 
   /** What is kept in JavaScript about the guest goes with a reset too. */
@@ -146,30 +147,27 @@ export class Execution implements Runner {
 
   /** On a thread of its own. */
   async run(run: EntryRun): Promise<void> {
-    const { entry, slots, argumentCount, resultCount, limits } = run;
-    const start = (): Promise<true | NativeOutcome> =>
-      this.native.call(entry, slots, argumentCount, resultCount, limits.numbers);
-    await this.observer.run({ kind: "call", name: run.name }, () => this.#perform(run, start));
+    await this.observer.run(run, () => this.#perform(run));
   }
 
   /** On the calling thread. */
   runSync(run: EntryRun): void {
-    const { entry, slots, argumentCount, resultCount, limits } = run;
-    const perform = (): true | NativeOutcome =>
-      this.native.callSync(entry, slots, argumentCount, resultCount, limits.numbers);
-    this.observer.runSync({ kind: "call", name: run.name }, () => this.#performSync(run, perform));
+    this.observer.runSync(run, this.#performCall, run);
   }
 
-  async #perform(run: EntryRun, start: () => Promise<true | NativeOutcome>): Promise<void> {
+  /** One function for all calls: a warm call is short enough for a closure of its own to show. */
+  readonly #performCall = (run: EntryRun): void => this.#performSync(run);
+
+  async #perform(run: EntryRun): Promise<void> {
     this.#prepare(run);
     let running: Promise<true | NativeOutcome>;
     try {
-      running = this.#streams.during(start, run.limits.get("timeoutMs"));
+      running = this.#streams.during(() => this.#start(run), run.limits.timeoutMs);
     } catch (error) {
       // No thread could be started: the VM is as it was.
       throw fromNative(error);
     }
-    const stopListening = this.#begin(run);
+    this.#begin(run);
     this.#running = running.catch(() => {});
     try {
       this.#finished(run, await running);
@@ -178,68 +176,91 @@ export class Execution implements Runner {
       throw this.#streams.errorOf(run.what, fromNative(error));
     } finally {
       this.#running = undefined;
-      stopListening();
+      this.#end(run);
     }
     const failure = this.#streams.errorOf(run.what);
     if (failure !== undefined) throw failure;
   }
 
-  #performSync(run: EntryRun, perform: () => true | NativeOutcome): void {
+  #performSync(run: EntryRun): void {
     this.#prepare(run);
     if (!run.touchesNoStream) this.requireSynchronous(run.what);
-    const stopListening = this.#begin(run);
+    this.#begin(run);
     this.#runsSync = true;
     try {
-      this.#finished(run, perform());
+      this.#finished(run, this.#startSync(run));
     } catch (error) {
       if (this.#isRunning()) this.#state = "poisoned";
       throw fromNative(error);
     } finally {
       this.#runsSync = false;
-      stopListening();
+      this.#end(run);
       // A host function disposed the VM that called it.
       if (this.#state === "disposed") this.native.dispose();
     }
   }
 
+  #start({
+    kind,
+    entry,
+    slots,
+    argumentCount,
+    resultCount,
+    limits,
+  }: EntryRun): Promise<true | NativeOutcome> {
+    const { native } = this;
+    if (kind === "call") return native.call(entry, slots, argumentCount, resultCount, limits.numbers);
+    if (kind === "boot") return native.boot(limits.numbers);
+    // To hand it over and to be told that it is done would take many times as long.
+    return native.resetQuickly(limits.numbers) ? Promise.resolve(true) : native.reset(limits.numbers);
+  }
+
+  #startSync({ kind, entry, slots, argumentCount, resultCount, limits }: EntryRun): true | NativeOutcome {
+    const { native } = this;
+    if (kind === "call") return native.callSync(entry, slots, argumentCount, resultCount, limits.numbers);
+    return kind === "boot" ? native.bootSync(limits.numbers) : native.resetSync(limits.numbers);
+  }
+
   #prepare(run: EntryRun): void {
-    if (run.resets) this.requireIdle();
+    if (run.kind === "reset") this.requireIdle();
     else this.requireReady();
     if (run.signal?.aborted) throw cancelled(run, run.signal);
     this.fuel.fill(run.limits.fuel);
     this.#broken = undefined;
     this.#aborted = undefined;
-    this.#hostCalls.begin(run.limits.get("timeoutMs"));
+    this.#hostCalls.begin(run.limits.timeoutMs);
   }
 
-  /** @returns what to do when the run is over */
-  #begin(run: EntryRun): () => void {
+  #begin({ kind, signal }: EntryRun): void {
     this.#state = "running";
     this.observer.began();
-    this.#isResetting = run.resets === true;
-    const { signal } = run;
-    // What comes between here and the end of the run, native code tells from what comes later (W8 in native/kick.h).
-    const onAbort = (): void => {
-      this.#aborted = signal;
-      this.native.cancelRun();
-      this.#streams.abandon();
-    };
-    signal?.addEventListener("abort", onAbort, { once: true });
-    return () => {
-      signal?.removeEventListener("abort", onAbort);
-      if (this.tracer !== undefined) this.native.drainTrace();
-      this.#isResetting = false;
-      this.#hostCalls.end(
-        () =>
-          this.#aborted?.reason ?? new BarecellError("BARECELL_CONTEXT_STALE", "the guest's call is over"),
-      );
-    };
+    this.#isResetting = kind === "reset";
+    if (signal === undefined) return;
+    this.#signal = signal;
+    signal.addEventListener("abort", this.#onAbort, { once: true });
   }
+
+  /** What comes between `#begin` and the end of the run, native code tells from what comes later (W8 in native/kick.h). */
+  readonly #onAbort = (): void => {
+    this.#aborted = this.#signal;
+    this.native.cancelRun();
+    this.#streams.abandon();
+  };
+
+  #end({ signal }: EntryRun): void {
+    signal?.removeEventListener("abort", this.#onAbort);
+    this.#signal = undefined;
+    if (this.tracer !== undefined) this.native.drainTrace();
+    this.#isResetting = false;
+    this.#hostCalls.end(this.#reasonOfEnd);
+  }
+
+  readonly #reasonOfEnd = (): unknown =>
+    this.#aborted?.reason ?? new BarecellError("BARECELL_CONTEXT_STALE", "the guest's call is over");
 
   /** A call into the guest by a host function, on the thread that waits for it. */
   async runInner(frame: Frame, run: EntryRun): Promise<void> {
-    const { name } = run;
-    const subject = { kind: "call", name, isInner: true, within: frame.message } as const;
+    const subject = { kind: "call", name: run.name, isInner: true, within: frame.message } as const;
     await this.observer.run(subject, () => this.#runInner(frame, run));
   }
 
@@ -267,9 +288,8 @@ export class Execution implements Runner {
 
   /** As `runInner`, on the calling thread. */
   runInnerSync(frame: Frame, run: EntryRun): void {
-    const { name } = run;
-    const subject = { kind: "call", name, isInner: true, within: frame.message } as const;
-    this.observer.runSync(subject, () => this.#runInnerSync(frame, run));
+    const subject = { kind: "call", name: run.name, isInner: true, within: frame.message } as const;
+    this.observer.runSync(subject, () => this.#runInnerSync(frame, run), undefined);
   }
 
   #runInnerSync(frame: Frame, run: EntryRun): void {
@@ -295,7 +315,7 @@ export class Execution implements Runner {
   #innerTimeout({ limits, signal }: EntryRun): number {
     const own = this.options.limits;
     if (limits === own) return 0;
-    const timeoutMs = limits.get("timeoutMs");
+    const { timeoutMs } = limits;
     if (
       signal === undefined &&
       limits.equals(own.with({ timeoutMs: timeoutMs || Number.POSITIVE_INFINITY }))
@@ -355,14 +375,14 @@ export class Execution implements Runner {
     // While the VM still counts as running.
     if (this.tracer !== undefined) this.native.drainTrace();
     if (!this.#isRunning()) {
-      const during = run.resets ? "its reset" : `the call of ${run.what}`;
+      const during = run.kind === "reset" ? "its reset" : `the call of ${run.what}`;
       throw new BarecellError("BARECELL_DISPOSED", `the VM was disposed during ${during}`);
     }
-    if (run.resets) this.#beginLife();
+    if (run.kind === "reset") this.#beginLife();
     if (outcome !== true) {
       const error = this.#errorOf(outcome, run);
       // Half an instance is no instance, whatever `afterTrap` says.
-      this.#state = this.#survives(outcome) && !run.resets ? "ready" : "poisoned";
+      this.#state = this.#survives(outcome) && run.kind !== "reset" ? "ready" : "poisoned";
       throw error;
     }
     this.#state = "ready";

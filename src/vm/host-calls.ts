@@ -2,6 +2,8 @@
  * Calls of host functions by the guest of one VM. They nest, as a host function may call back into the guest; each has a frame here while it lasts. Native code
  * asks `dispatch`, on the JavaScript thread: see native/host_functions.h for what happens on the other side.
  */
+// The global of that name is a getter.
+import { performance } from "node:perf_hooks";
 import { BC_SLOT_BYTES } from "../abi.ts";
 import { BarecellError, errorText } from "../errors.ts";
 import type { CheckedHostFunction } from "../host/host-function.ts";
@@ -49,6 +51,8 @@ export interface HostCallsParts {
 }
 
 export class HostCalls implements ContextSide {
+  /** Whether any import is a host function. */
+  readonly isNeeded: boolean;
   readonly #targets: readonly (Target | undefined)[];
   readonly #references: References;
   readonly #maxDepth: number;
@@ -72,14 +76,10 @@ export class HostCalls implements ContextSide {
       if (hostFunction === undefined || entry === undefined) return undefined;
       return { function: hostFunction, entry, memory: memories[entry.importer] ?? NO_MEMORY };
     });
+    this.isNeeded = this.#targets.some((target) => target !== undefined);
     const counts = bound.map(({ argumentCount, resultCount }) => Math.max(argumentCount, resultCount));
     this.slots = new Uint8Array(Math.max(1, ...counts) * BC_SLOT_BYTES);
     this.#view = viewOf(this.slots);
-  }
-
-  /** Whether any import is a host function. */
-  get isNeeded(): boolean {
-    return this.#targets.some((target) => target !== undefined);
   }
 
   /** Before the first run. */
@@ -90,6 +90,7 @@ export class HostCalls implements ContextSide {
   /** A run begins. @param timeoutMs 0: none */
   begin(timeoutMs: number): void {
     this.#failure = undefined;
+    if (!this.isNeeded) return;
     this.deadline = timeoutMs > 0 ? performance.now() + timeoutMs : Number.POSITIVE_INFINITY;
   }
 

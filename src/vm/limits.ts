@@ -104,6 +104,11 @@ export class Limits {
     return this.numbers[NUMBER_NAMES.indexOf(name)] as number;
   }
 
+  /** 0: none. The first of the table; asked for in every run, so not by its name. */
+  get timeoutMs(): number {
+    return this.numbers[0] as number;
+  }
+
   /** The time limit that a run came to. @param code of the native outcome */
   timeoutOf(code: number): { readonly name: LimitName; readonly ms: number } {
     const name = TIME_LIMITS[code];

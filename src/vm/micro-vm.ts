@@ -183,12 +183,12 @@ export class MicroVM {
    *   BARECELL_GUEST_EXIT, BARECELL_OUTPUT_LIMIT, BARECELL_STREAM_FAILED
    */
   async call(name: string, ...args: unknown[]): Promise<CallResult> {
-    return this.#main.call(name, ...args);
+    return this.#main.callThrough(this.#execution, name, args);
   }
 
   /** As `call`, on the calling thread: the lowest latency, and the event loop waits. @throws BARECELL_STREAM_NEEDS_ASYNC besides */
   callSync(name: string, ...args: unknown[]): CallResult {
-    return this.#main.callSync(name, ...args);
+    return this.#main.callThroughSync(this.#execution, name, args);
   }
 
   /**

@@ -2,13 +2,15 @@
 import { BC_SLOT_BYTES } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
 import type { ImageExport, ImageModule, Signature, ValueType } from "../image/manifest.ts";
-import { type CheckedCallOptions, checkCallOptions, splitOptions } from "./call-options.ts";
+import { checkCallOptions, hasOptions } from "./call-options.ts";
 import type { EntryRun, Execution, Runner } from "./execution.ts";
 import { LinearMemoryView } from "./linear-memory.ts";
 import type { References } from "./references.ts";
+import type { Slots } from "./slots.ts";
 import {
+  type Callee,
   type CallResult,
-  readResults,
+  readResult,
   readValue,
   viewOf,
   type WasmValue,
@@ -16,8 +18,15 @@ import {
   writeValue,
 } from "./values.ts";
 
-type FunctionExport = Extract<ImageExport, { kind: "func" }>;
 type GlobalExport = Extract<ImageExport, { kind: "global" }>;
+
+/** A function that was called before. */
+interface Target extends Callee {
+  /** For messages. */
+  readonly what: string;
+  readonly entry: number;
+  readonly slotCount: number;
+}
 
 /** A memory that no VM has: a view of it has no bytes. */
 const NO_MEMORY = 0xffff_ffff;
@@ -40,6 +49,7 @@ export class ModuleInstance {
   readonly #references: References;
   /** "begun" stays where it did not come to its end: half an instance is no instance. */
   #instantiation: "none" | "begun" | "done";
+  readonly #targets = new Map<string, Target>();
   /** In which of the VM's lives `_initialize` ran. */
   #initializedIn: number | undefined;
   /** That it ran before the snapshot was taken which is the VM's image. */
@@ -101,17 +111,17 @@ export class ModuleInstance {
   /** For host functions, which call through their own way into the guest. @internal */
   async callThrough(runner: Runner, name: string, args: readonly unknown[]): Promise<CallResult> {
     const target = this.#function(name);
-    const run = this.#callOf(target, args);
-    await runner.run(run);
-    return this.#returned(target, run);
+    const slots = this.#execution.slots.take(target.slotCount);
+    await runner.run(this.#callOf(target, args, slots));
+    return this.#returned(target, slots);
   }
 
   /** As `callThrough`, on the calling thread. @internal */
   callThroughSync(runner: Runner, name: string, args: readonly unknown[]): CallResult {
     const target = this.#function(name);
-    const run = this.#callOf(target, args);
-    runner.runSync(run);
-    return this.#returned(target, run);
+    const slots = this.#execution.slots.take(target.slotCount);
+    runner.runSync(this.#callOf(target, args, slots));
+    return this.#returned(target, slots);
   }
 
   /**
@@ -144,15 +154,7 @@ export class ModuleInstance {
   globalRaw(name: string): Uint8Array {
     const slots = new Uint8Array(BC_SLOT_BYTES);
     const { type, getEntry: entry } = this.#global(name);
-    this.#execution.runSync({
-      ...this.#defaults,
-      what: `global '${name}'`,
-      touchesNoStream: true,
-      entry,
-      slots,
-      argumentCount: 0,
-      resultCount: 1,
-    });
+    this.#execution.runSync({ ...this.#globalRun(name), entry, slots, resultCount: 1 });
     return rawResults([type], slots);
   }
 
@@ -164,15 +166,11 @@ export class ModuleInstance {
     }
     const slots = new Uint8Array(BC_SLOT_BYTES);
     writeValue(new DataView(slots.buffer), 0, type, value, this.#references, `the value of '${name}'`);
-    this.#execution.runSync({
-      ...this.#defaults,
-      what: `global '${name}'`,
-      touchesNoStream: true,
-      entry: setEntry,
-      slots,
-      argumentCount: 1,
-      resultCount: 0,
-    });
+    this.#execution.runSync({ ...this.#globalRun(name), entry: setEntry, slots, argumentCount: 1 });
+  }
+
+  #globalRun(name: string): Omit<EntryRun, "entry" | "slots"> {
+    return { ...this.#plainRun, what: `global '${name}'`, touchesNoStream: true };
   }
 
   /** For `MicroVM.instantiate`. @throws BARECELL_NOT_INSTANTIATED if it was tried before */
@@ -204,30 +202,52 @@ export class ModuleInstance {
     this.#instantiation = "begun";
     const slots = new Uint8Array(BC_SLOT_BYTES);
     const what = `instantiating '${this.name}'`;
-    return { ...this.#defaults, what, entry, slots, argumentCount: 0, resultCount: 0, instantiates: true };
+    return { ...this.#plainRun, what, entry, slots, instantiates: true };
   }
 
-  /** What a run has without options of its own. */
-  get #defaults(): CheckedCallOptions {
-    return { limits: this.#execution.options.limits, signal: undefined };
-  }
-
-  #callOf(target: FunctionExport, args: readonly unknown[]): EntryRun {
-    const { name, type, entry } = target;
-    const { values, options } = splitOptions(args, type.params.length);
+  /** A run without options, arguments or results. */
+  get #plainRun(): Omit<EntryRun, "what" | "entry" | "slots"> {
     return {
-      ...(options === undefined ? this.#defaults : checkCallOptions(options, this.#execution.options.limits)),
-      what: `'${name}'`,
+      kind: "call",
+      name: undefined,
+      argumentCount: 0,
+      resultCount: 0,
+      limits: this.#execution.options.limits,
+      signal: undefined,
+      instantiates: false,
+      touchesNoStream: false,
+    };
+  }
+
+  /** Written out: copying properties from object to object would be most of what a warm call does in JavaScript. */
+  #callOf(target: Target, args: readonly unknown[], { bytes, view }: Slots): EntryRun {
+    const { name, what, type, entry } = target;
+    const argumentCount = type.params.length;
+    let { limits } = this.#execution.options;
+    let signal: AbortSignal | undefined;
+    let values = args;
+    if (hasOptions(args, argumentCount)) {
+      ({ limits, signal } = checkCallOptions(args[argumentCount] as object, limits));
+      values = args.slice(0, argumentCount);
+    }
+    writeArguments(target, values, view, this.#references);
+    return {
+      kind: "call",
+      what,
       name,
       entry,
-      slots: writeArguments(name, type, values, this.#references),
-      argumentCount: type.params.length,
+      slots: bytes,
+      argumentCount,
       resultCount: type.results.length,
+      limits,
+      signal,
+      instantiates: false,
+      touchesNoStream: false,
     };
   }
 
   #rawCall(name: string, args: Uint8Array): { type: Signature; run: EntryRun } {
-    const { type, entry } = this.#function(name);
+    const { what, type, entry } = this.#function(name);
     const argumentCount = type.params.length;
     if (!(args instanceof Uint8Array) || args.length !== argumentCount * BC_SLOT_BYTES) {
       throw new BarecellError(
@@ -238,20 +258,35 @@ export class ModuleInstance {
     const resultCount = type.results.length;
     const slots = new Uint8Array(Math.max(argumentCount, resultCount) * BC_SLOT_BYTES);
     slots.set(args);
-    const run = { ...this.#defaults, what: `'${name}'`, name, entry, slots, argumentCount, resultCount };
+    const run = { ...this.#plainRun, what, name, entry, slots, argumentCount, resultCount };
     return { type, run };
   }
 
-  #returned({ name, type }: FunctionExport, { slots }: EntryRun): CallResult {
+  #returned({ name, type }: Target, slots: Slots): CallResult {
     if (name === "_initialize") this.#initializedIn = this.#execution.life;
-    const values = readResults(type, slots, this.#references);
-    return values.length > 1 ? values : values[0];
+    const result = readResult(type, slots.view, this.#references);
+    this.#execution.slots.giveBack(slots);
+    return result;
   }
 
-  #function(name: string): FunctionExport {
+  #function(name: string): Target {
+    const known = this.#targets.get(name);
+    if (known === undefined) return this.#newTarget(name);
+    this.#requireInstantiated();
+    return known;
+  }
+
+  #newTarget(name: string): Target {
     const found = this.#find(name);
-    if (found?.kind === "func") return found;
-    throw new BarecellError("BARECELL_EXPORT_NOT_FOUND", this.#notFound(name, "func", "function", found));
+    if (found?.kind !== "func") {
+      throw new BarecellError("BARECELL_EXPORT_NOT_FOUND", this.#notFound(name, "func", "function", found));
+    }
+    const { type, entry } = found;
+    const slotCount = Math.max(type.params.length, type.results.length);
+    const argumentNames = type.params.map((_, i) => `argument ${i + 1} of '${name}'`);
+    const target: Target = { name, what: `'${name}'`, type, argumentNames, entry, slotCount };
+    this.#targets.set(name, target);
+    return target;
   }
 
   #global(name: string): GlobalExport {

@@ -25,7 +25,7 @@ export function outcomeError(context: OutcomeContext, outcome: NativeOutcome): B
     new BarecellError(code, `${what}: ${message}`, { backtrace, ...details });
   switch (outcome.kind) {
     case OUTCOME.trap: {
-      const trap = describeReportedTrap(outcome.code, run.instantiates === true, image.manifest.metering);
+      const trap = describeReportedTrap(outcome.code, run.instantiates, image.manifest.metering);
       return error(trap.code, trap.message);
     }
     case OUTCOME.exception: {

@@ -18,28 +18,35 @@ const UINT32_MAX = 2 ** 32 - 1;
 const INT64_MIN = -(2n ** 63n);
 const UINT64_MAX = 2n ** 64n - 1n;
 
+/** What a call needs of a function, worked out once. */
+export interface Callee {
+  readonly name: string;
+  readonly type: Signature;
+  /** What each argument is, for messages. */
+  readonly argumentNames: readonly string[];
+}
+
 /**
- * Checks arguments against a function's type and writes them into slots.
+ * Checks arguments against a function's type and writes them into slots, which hold zeros.
  * @throws BARECELL_ARGUMENT_INVALID naming the argument
  */
 export function writeArguments(
-  name: string,
-  type: Signature,
+  { name, type, argumentNames }: Callee,
   args: readonly unknown[],
+  slots: DataView,
   references: References,
-): Uint8Array {
-  if (args.length !== type.params.length) {
+): void {
+  const { params } = type;
+  if (args.length !== params.length) {
     throw new BarecellError(
       "BARECELL_ARGUMENT_INVALID",
-      `'${name}' takes ${count(type.params.length)} (${type.params.join(", ") || "none"}), but ${args.length === 1 ? "1 was" : `${args.length} were`} given`,
+      `'${name}' takes ${count(params.length)} (${params.join(", ") || "none"}), but ${args.length === 1 ? "1 was" : `${args.length} were`} given`,
     );
   }
-  const slots = new Uint8Array(Math.max(type.params.length, type.results.length) * BC_SLOT_BYTES);
-  const view = new DataView(slots.buffer);
-  type.params.forEach((param, i) => {
-    writeValue(view, i * BC_SLOT_BYTES, param, args[i], references, `argument ${i + 1} of '${name}'`);
-  });
-  return slots;
+  for (let i = 0; i < params.length; i++) {
+    const what = argumentNames[i] as string;
+    writeValue(slots, i * BC_SLOT_BYTES, params[i] as ValueType, args[i], references, what);
+  }
 }
 
 const count = (n: number): string => (n === 1 ? "1 argument" : `${n} arguments`);
@@ -104,12 +111,13 @@ function spell(value: unknown): string {
 }
 
 /**
- * Results out of slots; i32 is signed, as in JavaScript's own WebAssembly interface.
+ * What a function returned, out of slots; i32 is signed, as in JavaScript's own WebAssembly interface.
  * @throws BARECELL_GUEST_PROTOCOL for a reference that the guest made up
  */
-export function readResults(type: Signature, slots: Uint8Array, references: References): WasmValue[] {
-  const view = viewOf(slots);
-  return type.results.map((result, i) => readValue(view, i * BC_SLOT_BYTES, result, references));
+export function readResult({ results }: Signature, slots: DataView, references: References): CallResult {
+  if (results.length === 0) return undefined;
+  if (results.length === 1) return readValue(slots, 0, results[0] as ValueType, references);
+  return results.map((type, i) => readValue(slots, i * BC_SLOT_BYTES, type, references));
 }
 
 export function viewOf(slots: Uint8Array): DataView<ArrayBufferLike> {

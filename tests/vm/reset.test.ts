@@ -393,6 +393,9 @@ describe("states", () => {
       await failure(() => vm.reset(), "BARECELL_BUSY");
       await failure(() => vm.resetSync(), "BARECELL_BUSY");
       await failure(() => running, "BARECELL_TIMEOUT");
+      await vm.reset();
+      // Too much to be done at once.
+      vm.callSync("grow", 40);
       const resetting = vm.reset();
       expect(vm.state).toBe("running");
       await failure(() => vm.reset(), "BARECELL_BUSY");
@@ -402,8 +405,20 @@ describe("states", () => {
       await resetting;
       expect(vm.callSync("size")).toBe(4);
     }));
-  it("not after dispose, which may come during a reset", async () => {
+  it("little to be reset is done at once, and the VM is busy until its promise settles all the same", () =>
+    withVm(image, WASI, async (vm) => {
+      vm.callSync("store", 65536, 99);
+      const resetting = vm.reset();
+      expect(vm.state).toBe("running");
+      expect(() => vm.callSync("size")).toThrow("another call of this VM is running");
+      expect(() => vm.memory.read(65536, 1)).toThrow("another call of this VM is running");
+      await resetting;
+      expect(vm.state).toBe("ready");
+      expect(vm.callSync("load", 65536)).toBe("p".charCodeAt(0));
+    }));
+  it.each([0, 40])("not after dispose, which may come during a reset (of %d grown pages)", async (pages) => {
     const vm = await MicroVM.boot(image, WASI);
+    vm.callSync("grow", pages);
     const resetting = vm.reset();
     vm.dispose();
     await failure(() => resetting, "BARECELL_DISPOSED");

@@ -36,6 +36,12 @@ const module = (start: string): string => `(module
   (func (export "answer") (result i32) (i32.const 42)) ${start})`;
 
 const image = await imageOf("loops", module(""));
+const counting = await imageOf(
+  "counting",
+  `(module (func (export "count") (param i64) (result i64) (local $n i64)
+    (loop $l (local.set $n (i64.add (local.get $n) (i64.const 1))) (global.set 0 (local.get $n)) (br_if $l (i64.lt_u (local.get $n) (local.get 0))))
+    (local.get $n)) (global (mut i64) (i64.const 0)))`,
+);
 /** Longer than a boot, which has the same limit. */
 const LIMIT_MS = isSvm ? 2000 : 250;
 const OPTIONS = { wasi: {}, unknownImports: "default", maxMemoryBytes: 64 * 2 ** 20 } as const;
@@ -83,6 +89,39 @@ describe("time", () => {
     withVm(image, { ...OPTIONS, timeoutMs: 200 * slowness }, async (vm) => {
       const end = performance.now() + 500 * slowness;
       while (performance.now() < end) expect(await vm.call("answer")).toBe(42);
+    }));
+  // The timer of a thread stays as a run left it (native/kick.cc), so each of these finds it set for another time than its own.
+  it.each([
+    [10_000, 60, 10_000, 30],
+    [30, 10_000, 60, 10_000],
+    [Number.POSITIVE_INFINITY, 40, Number.POSITIVE_INFINITY, 40],
+  ])("whatever the limits of the calls before on that thread: %d, %d, %d, %d ms", async (...limits) => {
+    for (const [i, timeoutMs] of limits.entries()) {
+      await withVm(image, { ...OPTIONS, boot: "direct", afterTrap: "keep" }, (vm) => {
+        if (timeoutMs >= 10_000) {
+          // Longer than the limit of the one before.
+          const end = performance.now() + 100;
+          while (performance.now() < end) expect(vm.callSync("answer", { timeoutMs })).toBe(42);
+          // Nothing of an early signal is left.
+          expect(vm.callSync("answer")).toBe(42);
+          return;
+        }
+        const before = performance.now();
+        expect(() => vm.callSync(i % 2 === 0 ? "empty" : "waiting", { timeoutMs })).toThrow("timeoutMs");
+        expect(performance.now() - before).toBeGreaterThanOrEqual(timeoutMs - 1);
+      });
+    }
+  });
+  it("a long call is not ended by the time of one before", () =>
+    withVm(counting, { boot: "direct" }, (vm) => {
+      expect(vm.callSync("count", 1n, { timeoutMs: 50 })).toBe(1n);
+      const before = performance.now();
+      let turns = 10_000_000n;
+      // Beyond the 50 ms, whatever the machine.
+      while (performance.now() - before < 200) {
+        turns *= 2n;
+        expect(vm.callSync("count", turns, { timeoutMs: 600_000 })).toBe(turns);
+      }
     }));
   it("fractions of a millisecond are allowed, and stop the call before its end or not", async () => {
     for (let i = 0; i < 20; i++) {
