@@ -131,7 +131,7 @@ VmBinding::VmBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     ImageBinding* image = ImageBinding::Unwrap(image_object);
     require(image->image() != nullptr, "image");
     Napi::Object config = as_object(info[1], "options");
-    wasi_ = std::make_shared<wasi::Instance>(read_wasi_config(as_object(config.Get("wasi"), "wasi"), image->bundle()));
+    wasi_ = std::make_shared<wasi::Instance>(read_wasi_config(config.Get("wasi"), image->bundle()));
     Napi::Value host_calls = config.Get("hostCalls");
     if (host_calls.IsObject()) {
       Napi::Value dispatch = host_calls.As<Napi::Object>().Get("dispatch");

@@ -12,27 +12,58 @@ int64_t duration_ns(double ms) noexcept { return ms > 0 ? std::max<int64_t>(1, s
 // What is larger than any count is none.
 uint64_t count(double value) noexcept { return value >= 0 && value < 9e15 ? static_cast<uint64_t>(value) : UINT64_MAX; }
 
-ImportBinding read_import(const Napi::Object& entry, const std::shared_ptr<wasi::Instance>& wasi, const std::shared_ptr<HostFunctions>& functions,
-                          uint32_t index) {
-  std::string grant = get_string(entry, "grant");
+// What a port's three numbers begin with: GRANT_NUMBERS of src/vm/addon.ts.
+enum class GrantKind : int32_t { Closed, Zero, Wasi, Host };
+
+struct Grant {
+  GrantKind kind;
+  uint32_t a, b;
+};
+
+std::vector<Grant> read_grants(const Napi::Value& value) {
+  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array, "grants");
+  auto numbers = value.As<Napi::Int32Array>();
+  require(numbers.ElementLength() % 3 == 0, "grants");
+  std::vector<Grant> grants;
+  for (size_t i = 0; i < numbers.ElementLength(); i += 3) {
+    require(numbers[i] >= 0 && numbers[i] <= static_cast<int32_t>(GrantKind::Host), "grants");
+    grants.push_back({static_cast<GrantKind>(numbers[i]), static_cast<uint32_t>(numbers[i + 1]), static_cast<uint32_t>(numbers[i + 2])});
+  }
+  return grants;
+}
+
+ImportBinding bind_import(const Grant& grant, const std::shared_ptr<wasi::Instance>& wasi, const std::shared_ptr<HostFunctions>& functions, uint32_t index) {
   ImportBinding binding;
-  if (grant == "wasi") {
-    // The instance lives as long as its functions do, which is as long as the VM.
-    binding.native = [instance = wasi, bound = wasi->bind(get_string(entry, "module"), get_string(entry, "name"))](HostCall& call) { return bound(call); };
-  } else if (grant == "host") {
-    require(functions != nullptr, "dispatch");
-    auto counted = [&](const char* name) { return static_cast<uint32_t>(std::min<uint64_t>(get_u64(entry, name), UINT32_MAX)); };
-    binding.script = {[functions, index](Vm& vm, std::span<bc_slot> slots) { return functions->call(index, vm, slots); }, counted("argumentCount"),
-                      counted("resultCount")};
-  } else if (grant == "zero") {
-    binding.native = [](HostCall& call) {
-      call.slots = {};
-      return HostCallAction::Continue;
-    };
-  } else {
-    require(grant == "closed", "grant");
+  switch (grant.kind) {
+    case GrantKind::Wasi:
+      require(grant.a < wasi::signatures().size() && grant.b < wasi::kModules.size(), "grants");
+      // The instance lives as long as its functions do, which is as long as the VM.
+      binding.native = [instance = wasi, bound = wasi->bind(wasi::kModules[grant.b], wasi::signatures()[grant.a].name)](HostCall& call) { return bound(call); };
+      break;
+    case GrantKind::Host:
+      require(functions != nullptr, "dispatch");
+      binding.script = {[functions, index](Vm& vm, std::span<bc_slot> slots) { return functions->call(index, vm, slots); }, grant.a, grant.b};
+      break;
+    case GrantKind::Zero:
+      binding.native = [](HostCall& call) {
+        call.slots = {};
+        return HostCallAction::Continue;
+      };
+      break;
+    case GrantKind::Closed:
+      break;
   }
   return binding;
+}
+
+// What the guest may answer itself.
+void allow_answers(VmOptions& options, const Grant& grant, const std::shared_ptr<wasi::Instance>& wasi) {
+  if (grant.kind != GrantKind::Wasi) return;
+  std::string_view name = wasi::signatures()[grant.a].name;
+  // A fixed clock moves when it is asked, and a fixed generator has one seed: those are the host's to answer.
+  if (name == "clock_time_get" && !wasi->has_fixed_clock()) options.answers.clock = [wasi]() { return wasi->clocks(); };
+  if (name == "random_get" && !wasi->has_fixed_random()) options.answers.random = true;
+  if (name == "fd_write") options.output = wasi->output_taker();
 }
 
 }  // namespace
@@ -48,17 +79,10 @@ VmOptions read_vm_options(const Napi::Object& config, const std::shared_ptr<wasi
   options.max_linear_bytes = get_u64(config, "maxLinearBytes");
   require(options.max_linear_bytes <= BC_MEMORIES_MAX * uint64_t{BC_LINEAR_MAX_BYTES} && options.max_linear_bytes % BC_WASM_PAGE_SIZE == 0, "maxLinearBytes");
   bool in_guest = get_bool(config, "answersInGuest");
-  Napi::Array imports = get_array(config, "imports");
-  for (uint32_t i = 0; i < imports.Length(); i++) {
-    Napi::Object entry = as_object(imports.Get(i), "imports");
-    if (in_guest && get_string(entry, "grant") == "wasi") {
-      std::string name = get_string(entry, "name");
-      // A fixed clock moves when it is asked, and a fixed generator has one seed: those are the host's to answer.
-      if (name == "clock_time_get" && !wasi->has_fixed_clock()) options.answers.clock = [wasi]() { return wasi->clocks(); };
-      if (name == "random_get" && !wasi->has_fixed_random()) options.answers.random = true;
-      if (name == "fd_write") options.output = wasi->output_taker();
-    }
-    options.imports.push_back(read_import(entry, wasi, functions, i));
+  std::vector<Grant> grants = read_grants(config.Get("grants"));
+  for (uint32_t i = 0; i < grants.size(); i++) {
+    options.imports.push_back(bind_import(grants[i], wasi, functions, i));
+    if (in_guest) allow_answers(options, grants[i], wasi);
   }
   return options;
 }

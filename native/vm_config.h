@@ -11,8 +11,8 @@
 
 namespace barecell {
 
-// { staged, maxLinearBytes, answersInGuest, imports: [{ grant: "wasi" | "host" | "zero" | "closed", module, name, argumentCount, resultCount }] }.
-// `functions`: what answers imports of grant "host"; may be null if there are none.
+// { staged, maxLinearBytes, answersInGuest, grants: Int32Array of three numbers for each import, which GRANT_NUMBERS in src/vm/addon.ts explains }.
+// `functions`: what answers imports that are the host's; may be null if there are none.
 VmOptions read_vm_options(const Napi::Object& config, const std::shared_ptr<wasi::Instance>& wasi, const std::shared_ptr<HostFunctions>& functions);
 
 // The limits of a run, in the order of `LIMIT` in src/vm/limits.ts. Times are milliseconds from when the run begins; 0: none.

@@ -70,8 +70,11 @@ std::vector<int> read_sockets(const Napi::Object& config) {
 
 }  // namespace
 
-wasi::Config read_wasi_config(const Napi::Object& config, std::shared_ptr<const wasi::Bundle> bundle) {
+wasi::Config read_wasi_config(const Napi::Value& value, std::shared_ptr<const wasi::Bundle> bundle) {
   wasi::Config result;
+  // Reading all the rest takes longer than anything else that is done for a VM before it is made.
+  if (value.IsUndefined()) return result;
+  Napi::Object config = as_object(value, "wasi");
   result.bundle = std::move(bundle);
   result.args = get_strings(config, "args");
   result.env = get_strings(config, "env");

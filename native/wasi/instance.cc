@@ -187,9 +187,9 @@ bool Instance::was_used() const noexcept { return context_->used; }
 
 HostFunction Instance::bind(std::string_view module, std::string_view name) const {
   Dialect dialect;
-  if (module == "wasi_snapshot_preview1") {
+  if (module == kModules[0]) {
     dialect = Dialect::Preview1;
-  } else if (module == "wasi_unstable") {
+  } else if (module == kModules[1]) {
     dialect = Dialect::Unstable;
   } else {
     return {};

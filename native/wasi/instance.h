@@ -1,6 +1,7 @@
 // WASI preview 1. Nothing is reachable that the configuration does not name.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -53,6 +54,9 @@ struct Config {
   // What the monotonic clock begins with: a program that goes on from a snapshot must not see time go back.
   uint64_t elapsed_ns = 0;
 };
+
+// What programs import from, in the order of WASI_MODULES in src/wasi-modules.ts.
+constexpr std::array<std::string_view, 2> kModules{"wasi_snapshot_preview1", "wasi_unstable"};
 
 // The type of a function, for checking a module's imports before it is run: "i" is i32, "j" is i64.
 struct Signature {

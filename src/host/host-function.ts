@@ -27,6 +27,8 @@ export type CheckedHostImports = ReadonlyMap<string, ReadonlyMap<string, Checked
 
 const VALUE_TYPES: readonly ValueType[] = ["i32", "i64", "f32", "f64", "v128", "funcref", "externref"];
 
+export const NO_HOST_IMPORTS: CheckedHostImports = new Map();
+
 /** @throws BARECELL_ARGUMENT_INVALID */
 export function checkHostImports(imports: HostImportsOf<never>): CheckedHostImports {
   if (!isObject(imports)) throw invalid("imports must be an object of modules");

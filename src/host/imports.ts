@@ -17,12 +17,16 @@ export interface BoundImport {
   readonly name: string;
   readonly argumentCount: number;
   readonly resultCount: number;
+  /** With grant "wasi": its place among the functions of the addon. */
+  readonly wasiFunction?: number;
   /** With grant "host". */
   readonly hostFunction?: CheckedHostFunction;
 }
 
 /** The types of the functions that the addon has, as letters (i: i32, j: i64, f: f32, d: f64). */
 export interface KnownFunction {
+  /** Its place among them. */
+  readonly place: number;
   readonly name: string;
   readonly params: string;
   readonly results: string;
@@ -34,16 +38,15 @@ const MAX_ZERO_RESULTS = 16;
 
 /**
  * @param provided the user's own functions, which come before all others
- * @param wasi the WASI functions that are granted, or undefined if none are
+ * @param wasi the WASI functions that are granted, by name, or undefined if none are
  * @throws BARECELL_IMPORT_DENIED naming every import that is refused
  */
 export function bindImports(
   image: Image,
   provided: CheckedHostImports,
-  wasi: readonly KnownFunction[] | undefined,
+  wasi: ReadonlyMap<string, KnownFunction> | undefined,
   unknownImports: UnknownImports,
 ): BoundImport[] {
-  const known = new Map(wasi?.map((entry) => [entry.name, entry]));
   const refused: string[] = [];
   const bound = image.imports.map((entry): BoundImport => {
     const counts = {
@@ -57,10 +60,10 @@ export function bindImports(
       if (hostFunction.type) checkType(entry, hostFunction.type);
       return { grant: "host", ...counts, hostFunction };
     }
-    const found = WASI_MODULES.has(entry.module) ? known.get(entry.name) : undefined;
+    const found = WASI_MODULES.has(entry.module) ? wasi?.get(entry.name) : undefined;
     if (found) {
       checkType(entry, typeOfLetters(found));
-      return { grant: "wasi", ...counts };
+      return { grant: "wasi", ...counts, wasiFunction: found.place };
     }
     if (unknownImports === "refuse") refused.push(`${entry.module}.${entry.name}`);
     if (unknownImports === "default" && entry.type.results.length > MAX_ZERO_RESULTS) {

@@ -22,6 +22,12 @@ export const OUTCOME = {
   hostCalls: 11,
 } as const;
 
+/**
+ * `GrantKind` of native/vm_config.cc; what the two numbers after it mean: nothing; nothing; the function's place among `wasiSignatures()`, and which of
+ * WASI_MODULES it was imported from; how many arguments and results it has.
+ */
+export const GRANT_NUMBERS = { closed: 0, zero: 1, wasi: 2, host: 3 } as const;
+
 /** `Outcome` of native/outcome.h. */
 export interface NativeOutcome {
   readonly kind: number;
@@ -97,14 +103,6 @@ export interface NativePipe {
   close(): void;
 }
 
-export interface NativeImport {
-  readonly grant: "host" | "wasi" | "zero" | "closed";
-  readonly module: string;
-  readonly name: string;
-  readonly argumentCount: number;
-  readonly resultCount: number;
-}
-
 /** See native/host_functions.h. */
 export type NativeDispatch = (importIndex: number, token: number) => boolean | undefined;
 
@@ -112,8 +110,10 @@ export interface NativeVmOptions {
   readonly staged: boolean;
   readonly maxLinearBytes: number;
   readonly answersInGuest: boolean;
-  readonly imports: readonly NativeImport[];
-  readonly wasi: NativeWasiOptions;
+  /** What stands behind each import's port, three numbers for each: see `GRANT_NUMBERS`. */
+  readonly grants: Int32Array;
+  /** Undefined: nothing of WASI is granted. */
+  readonly wasi: NativeWasiOptions | undefined;
   readonly hostCalls:
     | {
         /** Held weakly. */

@@ -13,7 +13,7 @@ import type { Limits } from "./limits.ts";
 import { invalid } from "./option-checks.ts";
 import type { CheckedBootOptions } from "./options.ts";
 import { outcomeError } from "./outcome-error.ts";
-import { SlotRooms } from "./slots.ts";
+import { NO_SLOTS } from "./slots.ts";
 import type { StandardStreams } from "./streams/standard-streams.ts";
 
 export type VmState = "ready" | "running" | "poisoned" | "disposed";
@@ -40,8 +40,6 @@ export interface EntryRun {
   readonly touchesNoStream: boolean;
 }
 
-const NO_SLOTS = new Uint8Array();
-
 /** What runs an entry: the VM itself, or a host function that calls back into the guest. */
 export interface Runner {
   run(run: EntryRun): Promise<void>;
@@ -53,7 +51,6 @@ export class Execution implements Runner {
   readonly native: NativeVm;
   readonly options: CheckedBootOptions;
   readonly fuel: Fuel;
-  readonly slots = new SlotRooms();
   readonly observer: VmObserver;
   /** Kept here, as native code does not keep it. */
   readonly tracer: CallTracer | undefined;
@@ -117,7 +114,7 @@ export class Execution implements Runner {
 
   #startRun(kind: "boot" | "reset", what: string, signal: AbortSignal | undefined): EntryRun {
     const { limits } = this.options;
-    const nothing = { name: undefined, entry: 0, slots: NO_SLOTS, argumentCount: 0, resultCount: 0 };
+    const nothing = { name: undefined, entry: 0, slots: NO_SLOTS.bytes, argumentCount: 0, resultCount: 0 };
     return { kind, what, ...nothing, limits, signal, instantiates: true, touchesNoStream: false };
   }
 

@@ -15,6 +15,7 @@ import type { NativeDispatch, NativeVm } from "./addon.ts";
 import { type ContextSide, Frame, HostContext, nameOf, staleContext } from "./host-context.ts";
 import { LinearMemoryView } from "./linear-memory.ts";
 import type { References } from "./references.ts";
+import { NO_SLOTS, newSlots } from "./slots.ts";
 import { type CallResult, readValue, viewOf, writeValue } from "./values.ts";
 
 /** The guest's side of a call of a host function, as the VM offers it. */
@@ -78,8 +79,9 @@ export class HostCalls implements ContextSide {
     });
     this.isNeeded = this.#targets.some((target) => target !== undefined);
     const counts = bound.map(({ argumentCount, resultCount }) => Math.max(argumentCount, resultCount));
-    this.slots = new Uint8Array(Math.max(1, ...counts) * BC_SLOT_BYTES);
-    this.#view = viewOf(this.slots);
+    const { bytes, view } = this.isNeeded ? newSlots(Math.max(1, ...counts)) : NO_SLOTS;
+    this.slots = bytes;
+    this.#view = view;
   }
 
   /** Before the first run. */

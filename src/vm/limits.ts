@@ -72,6 +72,14 @@ export class Limits {
 
   /** @throws BARECELL_ARGUMENT_INVALID */
   static of(given: RunLimits): Limits {
+    // As for most VMs.
+    if (LIMIT_NAMES.every((name) => given[name] === undefined)) return Limits.#standard;
+    return Limits.#all(given);
+  }
+
+  static readonly #standard: Limits = Limits.#all({});
+
+  static #all(given: RunLimits): Limits {
     const numbers = Float64Array.from(TABLE, (entry) =>
       check(entry, valueOr(given[entry.name], entry.standard)),
     );

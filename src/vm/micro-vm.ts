@@ -1,23 +1,19 @@
 /** A microVM: boots an image, calls its exports. */
 import { BarecellError } from "../errors.ts";
-import { type BoundImport, bindImports } from "../host/imports.ts";
 import { Image } from "../image/image.ts";
-import { CallTracer } from "../observe/call-tracer.ts";
 import { VmObserver } from "../observe/vm-observer.ts";
-import { addon, fromNative, type NativePipe } from "./addon.ts";
 import { callBytes, callBytesSync, decodeJson, encodeJson } from "./bytes-call.ts";
 import type { CallOptions } from "./call-options.ts";
-import { Execution, type Runner, type VmState } from "./execution.ts";
-import { type GuestSide, HostCalls } from "./host-calls.ts";
+import { createExecution } from "./create-execution.ts";
+import type { Execution, Runner, VmState } from "./execution.ts";
+import type { GuestSide } from "./host-calls.ts";
 import { type Frame, nameOf, staleContext } from "./host-context.ts";
 import type { LinearMemoryView } from "./linear-memory.ts";
 import { ModuleInstance } from "./module-instance.ts";
-import { nativeImage } from "./native-image.ts";
-import { type BootOptions, checkBootOptions } from "./options.ts";
+import type { BootOptions } from "./options.ts";
 import { References } from "./references.ts";
 import { takeSnapshot } from "./snapshot.ts";
 import { readStats, type VmStats } from "./stats.ts";
-import { StandardStreams } from "./streams/standard-streams.ts";
 import { describeTimeline, type Timeline } from "./timeline.ts";
 import type { CallResult, WasmValue } from "./values.ts";
 
@@ -321,66 +317,6 @@ export class MicroVM {
     this.dispose();
     await this.#execution.released();
   }
-}
-
-function createExecution(
-  image: Image,
-  options: BootOptions,
-  references: References,
-  guest: GuestSide,
-  observer: VmObserver,
-): Execution {
-  const checked = checkBootOptions(image, options);
-  const signatures = checked.hasWasi ? addon().wasiSignatures() : undefined;
-  const bound = bindImports(image, checked.imports, signatures, checked.unknownImports);
-  const memories = image.modules.map(({ memory }) => memory);
-  const hostCalls = new HostCalls({
-    imports: image.imports,
-    bound,
-    memories,
-    references,
-    maxDepth: checked.maxCallDepth,
-    guest,
-    observer,
-  });
-  const tracer = checked.isTraced
-    ? new CallTracer(observer.id, image.imports, bound, checked.trace)
-    : undefined;
-  const { stdin, stdout, stderr, ...wasi } = checked.wasi;
-  const streams = new StandardStreams({ stdin, stdout, stderr }, newPipe);
-  try {
-    const native = new (addon().Vm)(nativeImage(image), {
-      staged: checked.staged,
-      maxLinearBytes: checked.maxLinearBytes,
-      answersInGuest: checked.answersInGuest,
-      imports: bound,
-      wasi: { ...wasi, ...streams.native },
-      hostCalls: hostCalls.isNeeded ? hostCalls : undefined,
-      trace: tracer?.native,
-      usage: checked.usage,
-    });
-    hostCalls.attach(native);
-    observer.attach(native, { names: countedNames(bound), counts: native.counts() });
-    return new Execution({ image, native, options: checked, hostCalls, streams, observer, tracer });
-  } catch (error) {
-    streams.dispose();
-    throw fromNative(error);
-  }
-}
-
-function newPipe(direction: "input" | "output"): NativePipe {
-  try {
-    return new (addon().Pipe)(direction);
-  } catch (error) {
-    throw fromNative(error);
-  }
-}
-
-/** Names of imports that nobody granted are the tenant's choice; as many counters as a tenant likes there shall not be. */
-function countedNames(bound: readonly BoundImport[]): string[] {
-  return bound.map(({ grant, module, name }) =>
-    grant === "host" || grant === "wasi" ? `${module}.${name}` : "(unknown imports)",
-  );
 }
 
 /** Takes a guest's exit as a value. */

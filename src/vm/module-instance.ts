@@ -6,7 +6,7 @@ import { checkCallOptions, hasOptions } from "./call-options.ts";
 import type { EntryRun, Execution, Runner } from "./execution.ts";
 import { LinearMemoryView } from "./linear-memory.ts";
 import type { References } from "./references.ts";
-import type { Slots } from "./slots.ts";
+import { giveBackSlots, type Slots, takeSlots } from "./slots.ts";
 import {
   type Callee,
   type CallResult,
@@ -111,7 +111,7 @@ export class ModuleInstance {
   /** For host functions, which call through their own way into the guest. @internal */
   async callThrough(runner: Runner, name: string, args: readonly unknown[]): Promise<CallResult> {
     const target = this.#function(name);
-    const slots = this.#execution.slots.take(target.slotCount);
+    const slots = takeSlots(target.slotCount);
     await runner.run(this.#callOf(target, args, slots));
     return this.#returned(target, slots);
   }
@@ -119,7 +119,7 @@ export class ModuleInstance {
   /** As `callThrough`, on the calling thread. @internal */
   callThroughSync(runner: Runner, name: string, args: readonly unknown[]): CallResult {
     const target = this.#function(name);
-    const slots = this.#execution.slots.take(target.slotCount);
+    const slots = takeSlots(target.slotCount);
     runner.runSync(this.#callOf(target, args, slots));
     return this.#returned(target, slots);
   }
@@ -265,7 +265,7 @@ export class ModuleInstance {
   #returned({ name, type }: Target, slots: Slots): CallResult {
     if (name === "_initialize") this.#initializedIn = this.#execution.life;
     const result = readResult(type, slots.view, this.#references);
-    this.#execution.slots.giveBack(slots);
+    giveBackSlots(slots);
     return result;
   }
 

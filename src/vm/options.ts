@@ -1,7 +1,7 @@
 /** Options of `MicroVM.boot()`, checked and completed. */
 import { BC_LINEAR_MAX_BYTES, BC_MEMORIES_MAX, BC_WASM_PAGE_SIZE } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
-import { type CheckedHostImports, checkHostImports } from "../host/host-function.ts";
+import { type CheckedHostImports, checkHostImports, NO_HOST_IMPORTS } from "../host/host-function.ts";
 import type { UnknownImports } from "../host/imports.ts";
 import type { Image } from "../image/image.ts";
 import type { TraceListener } from "../observe/call-tracer.ts";
@@ -47,8 +47,8 @@ export interface CheckedBootOptions {
   readonly maxCallDepth: number;
   readonly signal: AbortSignal | undefined;
   readonly unknownImports: UnknownImports;
-  readonly hasWasi: boolean;
-  readonly wasi: CheckedWasiOptions & Pick<NativeWasiOptions, "elapsedNs">;
+  /** Undefined: not granted. */
+  readonly wasi: (CheckedWasiOptions & Pick<NativeWasiOptions, "elapsedNs">) | undefined;
   readonly keepAfterTrap: boolean;
   readonly trace: TraceListener | undefined;
   readonly isTraced: boolean;
@@ -62,9 +62,9 @@ const MAX_MEMORY_BYTES = BC_MEMORIES_MAX * BC_LINEAR_MAX_BYTES;
 export function checkBootOptions(image: Image, options: BootOptions): CheckedBootOptions {
   if (typeof options !== "object" || options === null) throw invalid("boot options must be an object");
   const limits = Limits.of(options);
-  const wasi = options.wasi === undefined ? {} : options.wasi;
-  if (typeof wasi !== "object" || wasi === null) throw invalid("wasi must be an object");
-  const { trace } = options;
+  const { trace, wasi } = options;
+  if (wasi !== undefined && (typeof wasi !== "object" || wasi === null))
+    throw invalid("wasi must be an object");
   if (trace !== undefined && typeof trace !== "function") throw invalid("trace must be a function");
   const isTraced = trace !== undefined || traceChannel.hasSubscribers;
   return {
@@ -72,7 +72,7 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
     maxLinearBytes: memoryLimit(image, limits.get("maxMemoryBytes")),
     answersInGuest: trueOrFalse("answersInGuest", options.answersInGuest ?? !isTraced),
     limits,
-    imports: checkHostImports(options.imports === undefined ? {} : options.imports),
+    imports: options.imports === undefined ? NO_HOST_IMPORTS : checkHostImports(options.imports),
     maxCallDepth: wholeNumber("maxCallDepth", options.maxCallDepth ?? 8, 0, 32),
     signal: checkSignal(options.signal),
     unknownImports: oneOf("unknownImports", options.unknownImports ?? "refuse", [
@@ -80,14 +80,8 @@ export function checkBootOptions(image: Image, options: BootOptions): CheckedBoo
       "trap",
       "default",
     ]),
-    hasWasi: options.wasi !== undefined,
-    wasi: {
-      // Without WASI there is nobody to ask for files.
-      ...checkWasiOptions(
-        wasi,
-        options.wasi === undefined ? [] : image.bundles,
-        limits.get("maxOutputBytes"),
-      ),
+    wasi: wasi && {
+      ...checkWasiOptions(wasi, image.bundles, limits.get("maxOutputBytes")),
       elapsedNs: image.manifest.snapshot?.monotonicNs ?? 0,
     },
     keepAfterTrap: oneOf("afterTrap", options.afterTrap ?? "poison", ["poison", "keep"]) === "keep",

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { bindImports } from "../../dist/host/imports.js";
 import { addon, type NativeVcpuState, type NativeVm, OUTCOME } from "../../dist/vm/addon.js";
+import { grantNumbers, wasiFunctions } from "../../dist/vm/create-execution.js";
 import type { Limits } from "../../dist/vm/limits.js";
 import { nativeImage } from "../../dist/vm/native-image.js";
 import { checkBootOptions } from "../../dist/vm/options.js";
@@ -22,17 +23,22 @@ export class WholeVm {
     const checked = checkBootOptions(image, options);
     this.#limits = checked.limits;
     const none = { kind: "none" } as const;
-    const wasi = checked.hasWasi ? addon().wasiSignatures() : undefined;
+    const bound = bindImports(
+      image,
+      checked.imports,
+      checked.wasi && wasiFunctions(),
+      checked.unknownImports,
+    );
     this.native = new (addon().Vm)(nativeImage(image), {
       staged: checked.staged,
       maxLinearBytes: checked.maxLinearBytes,
       answersInGuest: checked.answersInGuest,
-      imports: bindImports(image, checked.imports, wasi, checked.unknownImports),
+      grants: grantNumbers(bound),
       hostCalls: undefined,
       trace: undefined,
       usage: false,
       // Nothing is connected to the standard streams.
-      wasi: { ...checked.wasi, stdin: none, stdout: none, stderr: none },
+      wasi: checked.wasi && { ...checked.wasi, stdin: none, stdout: none, stderr: none },
     });
     if (this.native.bootSync(checked.limits.numbers) !== true) throw new Error("the VM did not boot");
   }
