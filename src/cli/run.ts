@@ -127,6 +127,8 @@ function bootOptions(
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     ...(options.maxMemory === undefined ? {} : { maxMemoryBytes: options.maxMemory }),
     ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout || Number.POSITIVE_INFINITY }),
+    ...(options.cpuTime === undefined ? {} : { cpuTimeMs: options.cpuTime || Number.POSITIVE_INFINITY }),
+    ...(options.maxHostCalls === undefined ? {} : { maxHostCalls: options.maxHostCalls }),
     ...(options.fuel === undefined ? {} : { fuel: options.fuel }),
     ...(options.unknownImports === undefined ? {} : { unknownImports: options.unknownImports }),
     ...(trace.listener === undefined ? {} : { trace: trace.listener, answersInGuest: false }),

@@ -181,6 +181,18 @@ export const commands = {
         milliseconds,
         { standard: "10000" },
       ),
+      cpuTime: valued(
+        "--cpu-time <ms>",
+        "processor time for starting, and for the call, in milliseconds; 0 for none",
+        milliseconds,
+        { standard: "no limit but --timeout" },
+      ),
+      maxHostCalls: valued(
+        "--max-host-calls <count>",
+        "host calls that leave the VM, while starting, and in the call",
+        count,
+        { standard: "10000000" },
+      ),
       fuel: valued(
         "--fuel <count>",
         "how many instructions starting, and the call, may execute; a module is compiled with --metering for it",
@@ -424,7 +436,7 @@ export const exitStatuses: readonly (readonly [status: string, meaning: string])
     "an error that is none of the others; `doctor`: nothing can be run here; `bench compare`: slower than allowed",
   ],
   ["2", "wrong usage: options, arguments, a file that cannot be read, an export or import that is not there"],
-  ["124", "`run`: the guest took longer than its --timeout"],
+  ["124", "`run`: the guest took longer than its --timeout or --cpu-time"],
   ["130", "`bench`: interrupted (128 + 2, as for a program that Ctrl-C ends); what was measured is written"],
   ["134", "`run`: the guest trapped (128 + 6, as for a program that aborts)"],
 ];

@@ -182,6 +182,26 @@ describe("a timeout", () => {
   });
 });
 
+describe("other limits", () => {
+  it("--cpu-time ends a loop with the status 124, and says so", async () => {
+    const json = await cli(["run", "--json", "--cpu-time", "200", LOOP]);
+    expect(json.status).toBe(124);
+    expect(jsonOf(json)).toMatchObject({ error: { code: "BARECELL_TIMEOUT" } });
+    expect(json.stdout).toContain("cpuTimeMs of 200");
+  });
+
+  it("--max-host-calls ends a guest that calls once more", async () => {
+    const module = newModule(`(module (import "env" "f" (func $f))
+      (func (export "twice") (call $f) (call $f)) (func (export "thrice") (call $f) (call $f) (call $f)))`);
+    const run = (name: string) =>
+      cli(["run", "--max-host-calls", "2", "--unknown-imports", "default", "--invoke", name, module]);
+    expect((await run("twice")).status).toBe(0);
+    const more = await run("thrice");
+    expect(more.status).toBe(1);
+    expect(more.stderr).toContain("code: BARECELL_HOST_CALL_LIMIT");
+  });
+});
+
 describe("--invoke", () => {
   const invoke = async (name: string, ...args: string[]) => {
     const run = await cli(["run", "--invoke", name, NUMBERS, ...args]);
