@@ -161,7 +161,8 @@ export class Execution implements Runner {
     try {
       running = this.#streams.during(() => this.#start(run), run.limits.timeoutMs);
     } catch (error) {
-      // No thread could be started: the VM is as it was.
+      // No thread could be started: the VM is as it was. A reset may have been done at once, and by half.
+      if (run.kind === "reset") this.#state = "poisoned";
       throw fromNative(error);
     }
     this.#begin(run);

@@ -67,6 +67,11 @@ export class WholeVm {
     if (this.native.resetSync(this.#limits.numbers) !== true) throw new Error("the VM did not come back");
   }
 
+  /** As the asynchronous reset begins: at once where little was written, and otherwise like the other. */
+  resetQuickly(): void {
+    if (!this.native.resetQuickly(this.#limits.numbers)) this.reset();
+  }
+
   get registers(): NativeVcpuState {
     return this.native.vcpuState();
   }
