@@ -143,8 +143,8 @@ export class Execution implements Runner {
   }
 
   /** On a thread of its own. */
-  async run(run: EntryRun): Promise<void> {
-    await this.observer.run(run, () => this.#perform(run));
+  run(run: EntryRun): Promise<void> {
+    return this.observer.run(run, () => this.#perform(run));
   }
 
   /** On the calling thread. */
@@ -257,9 +257,9 @@ export class Execution implements Runner {
     this.#aborted?.reason ?? new BarecellError("BARECELL_CONTEXT_STALE", "the guest's call is over");
 
   /** A call into the guest by a host function, on the thread that waits for it. */
-  async runInner(frame: Frame, run: EntryRun): Promise<void> {
+  runInner(frame: Frame, run: EntryRun): Promise<void> {
     const subject = { kind: "call", name: run.name, isInner: true, within: frame.message } as const;
-    await this.observer.run(subject, () => this.#runInner(frame, run));
+    return this.observer.run(subject, () => this.#runInner(frame, run));
   }
 
   async #runInner(frame: Frame, run: EntryRun): Promise<void> {

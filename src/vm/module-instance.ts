@@ -99,7 +99,7 @@ export class ModuleInstance {
   }
 
   /** As `MicroVM.call`, of this module's functions. */
-  async call(name: string, ...args: unknown[]): Promise<CallResult> {
+  call(name: string, ...args: unknown[]): Promise<CallResult> {
     return this.callThrough(this.#execution, name, args);
   }
 
