@@ -28,23 +28,27 @@ void Environment::shut_down() {
 
 Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-void Environment::run_async(Napi::Env env, std::function<void()> work, std::function<void(Napi::Env)> finish) {
+VcpuThreads::Number Environment::run_async(Napi::Env env, VcpuThreads::Number before, std::function<void()> work,
+                                           std::function<void(Napi::Env)> finish) {
   if (threads_ == nullptr) throw Failure("BARECELL_INTERNAL", "the environment is ending");
   auto owned = std::make_unique<Job>(Job{std::move(work), std::move(finish)});
   Job* job = owned.get();
   jobs_.emplace(job, std::move(owned));
+  VcpuThreads::Number thread = 0;
   try {
-    threads_->run([this, job]() {
+    auto run = [job]() {
       job->work();
       job->work = nullptr;
-      // Cannot fail before shut_down() has joined this thread; if it could, the job would be dropped there.
-      napi_call_threadsafe_function(done_, job, napi_tsfn_nonblocking);
-    });
+    };
+    // Cannot fail before shut_down() has joined this thread; if it could, the job would be dropped there.
+    auto tell = [this, job]() { napi_call_threadsafe_function(done_, job, napi_tsfn_nonblocking); };
+    thread = threads_->run(run, tell, before);
   } catch (...) {
     jobs_.erase(job);
     throw;
   }
   if (jobs_.size() == 1) napi_ref_threadsafe_function(env, done_);
+  return thread;
 }
 
 void Environment::post(std::function<void(Napi::Env)> task) {

@@ -27,8 +27,8 @@ class Environment {
   static Environment& of(Napi::Env env);
 
   // Runs `work` on a vCPU thread, then `finish` on the JavaScript thread (not at all if the environment ends first). The event loop stays alive
-  // meanwhile, and is not kept alive otherwise.
-  void run_async(Napi::Env env, std::function<void()> work, std::function<void(Napi::Env)> finish);
+  // meanwhile, and is not kept alive otherwise. On the thread `before` if that is idle; returns the one that it is (VcpuThreads::run).
+  VcpuThreads::Number run_async(Napi::Env env, VcpuThreads::Number before, std::function<void()> work, std::function<void(Napi::Env)> finish);
 
   // From a vCPU thread: runs `task` on the JavaScript thread, in the order of posting; not at all if the environment ends first. The task may hold nothing
   // of JavaScript's.

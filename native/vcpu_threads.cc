@@ -2,8 +2,11 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <csignal>
+#include <iterator>
 #include <system_error>
+#include <utility>
 
 #include "failure.h"
 #include "kick.h"
@@ -19,30 +22,43 @@ VcpuThreads::~VcpuThreads() {
   for (auto& worker : workers_) worker->thread.join();
 }
 
-void VcpuThreads::run(std::function<void()> job) {
+// The one of that number, or the last that was used, or null. With the lock held.
+VcpuThreads::Worker* VcpuThreads::take_idle(Number before) {
+  if (idle_.empty()) return nullptr;
+  Worker* worker = before != 0 && workers_[before - 1]->is_idle ? workers_[before - 1].get() : idle_.back();
+  // From the end, where it is unless many VMs take turns.
+  auto place = std::find(idle_.rbegin(), idle_.rend(), worker);
+  idle_.erase(std::next(place).base());
+  worker->is_idle = false;
+  return worker;
+}
+
+VcpuThreads::Number VcpuThreads::run(std::function<void()> job, std::function<void()> after, Number before) {
   std::unique_lock lock(mutex_);
-  if (!idle_.empty()) {
-    Worker* worker = idle_.back();
-    idle_.pop_back();
+  if (Worker* worker = take_idle(before)) {
     worker->job = std::move(job);
+    worker->after = std::move(after);
     worker->wake.notify_one();
-    return;
+    return worker->number;
   }
   auto worker = std::make_unique<Worker>();
+  worker->number = workers_.size() + 1;
   worker->job = std::move(job);
+  worker->after = std::move(after);
   // Signals of the process (SIGINT, SIGCHLD, ...) are for Node's threads; only the kick may interrupt a vCPU. A thread inherits the mask.
-  sigset_t all, before;
+  sigset_t all, mask;
   sigfillset(&all);
   sigdelset(&all, kick_signal());
-  pthread_sigmask(SIG_BLOCK, &all, &before);
+  pthread_sigmask(SIG_BLOCK, &all, &mask);
   try {
     worker->thread = std::thread(&VcpuThreads::work, this, worker.get());
   } catch (const std::system_error& error) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    pthread_sigmask(SIG_SETMASK, &mask, nullptr);
     throw Failure("BARECELL_KVM_FAILED", std::string("cannot start a vCPU thread: ") + error.what());
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
   workers_.push_back(std::move(worker));
+  return workers_.size();
 }
 
 void VcpuThreads::work(Worker* worker) {
@@ -50,13 +66,19 @@ void VcpuThreads::work(Worker* worker) {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (worker->job) {
-      std::function<void()> job = std::move(worker->job);
-      worker->job = nullptr;
+      std::function<void()> job = std::exchange(worker->job, nullptr);
+      std::function<void()> after = std::exchange(worker->after, nullptr);
       lock.unlock();
       job();
       job = nullptr;  // what it holds is let go outside the lock
       lock.lock();
+      worker->is_idle = true;
       idle_.push_back(worker);
+      lock.unlock();
+      // From here on the worker may be given its next job, and finds it below.
+      after();
+      after = nullptr;
+      lock.lock();
       continue;
     }
     if (closing_) return;

@@ -16,17 +16,26 @@ class VcpuThreads {
   VcpuThreads(const VcpuThreads&) = delete;
   VcpuThreads& operator=(const VcpuThreads&) = delete;
 
-  // Runs the job on an idle thread, or on a new one. Jobs never wait for each other: each runs a guest that may take its whole timeout.
+  // A thread's number; 0 is none's.
+  using Number = size_t;
+
+  // Runs the job on an idle thread, or on a new one; on that of the number `before` if it is idle. Jobs never wait for each other: each runs a guest that may
+  // take its whole timeout. Returns the number of the thread that took it: who runs a vCPU again asks for the same one, since Linux up to 6.13 waits for an
+  // RCU grace period, which is milliseconds, whenever a vCPU is run by another thread than the last time (kvm_vcpu_ioctl(), vcpu->pid).
   // Throws BARECELL_KVM_FAILED if no thread can be made.
-  void run(std::function<void()> job);
+  // `after` follows on that thread when it counts as idle again, so that whoever is told by it finds the thread free.
+  Number run(std::function<void()> job, std::function<void()> after, Number before);
 
  private:
   struct Worker {
+    Number number = 0;
+    bool is_idle = false;
     std::thread thread;
-    std::function<void()> job;
+    std::function<void()> job, after;
     std::condition_variable wake;
   };
   void work(Worker* worker);
+  Worker* take_idle(Number before);
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<Worker>> workers_;

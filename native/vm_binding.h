@@ -78,6 +78,8 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
   std::shared_ptr<LiveVms> live_vms_;
   // JavaScript thread only.
   bool busy_ = false;
+  // That ran its vCPU last.
+  VcpuThreads::Number thread_ = 0;
   // Of the run that goes on, or the last one: what a cancel names, so that one which comes late cannot hit the next run (W8 of kick.h).
   uint64_t generation_ = 0;
 };
