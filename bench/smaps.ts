@@ -14,9 +14,10 @@ export interface MappingSize {
   readonly resident: number;
   /** Each page counted for the share of the mappings that have it, in all processes. */
   readonly proportional: number;
-  readonly sharedClean: number;
-  readonly privateClean: number;
-  readonly privateDirty: number;
+  /** Mapped more than once. Pages of a memory file count as dirty, written or not. */
+  readonly shared: number;
+  /** Of no file, or copied from one when they were written. */
+  readonly own: number;
 }
 
 interface Mapping {
@@ -24,7 +25,6 @@ interface Mapping {
   readonly end: string;
   readonly inode: string;
   readonly name: string;
-  readonly flags: readonly string[];
   readonly kib: Readonly<Record<string, number>>;
 }
 
@@ -32,18 +32,17 @@ const HEADER = /^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+) *(.*)$/;
 const FIELD = /^(\w+): +(\d+) kB$/;
 
 export function parseSmaps(text: string): Mapping[] {
-  const mappings: (Mapping & { kib: Record<string, number>; flags: string[] })[] = [];
+  const mappings: (Mapping & { kib: Record<string, number> })[] = [];
   for (const line of text.split("\n")) {
     const header = HEADER.exec(line);
     if (header) {
       const [, start = "", end = "", inode = "", name = ""] = header;
-      mappings.push({ start, end, inode, name, kib: {}, flags: [] });
+      mappings.push({ start, end, inode, name, kib: {} });
       continue;
     }
     const last = mappings.at(-1);
     const field = FIELD.exec(line);
     if (last && field?.[1]) last.kib[field[1]] = Number(field[2]);
-    else if (line.startsWith("VmFlags:")) last?.flags.push(...line.slice(8).trim().split(" "));
   }
   return mappings;
 }
@@ -51,29 +50,28 @@ export function parseSmaps(text: string): Mapping[] {
 /** Memory files of barecell and of the floor program. */
 const isImage = ({ name }: Mapping): boolean => /^\/memfd:(barecell|floor)-image\b/.test(name);
 
-/** Guest memory is reserved without backing (`nr`), which no heap is, and lies around the parts that come from the image's file. */
-function kindOf(mapping: Mapping): MappingKind {
+/** Guest memory that does not come from the image's file lies directly around what does. */
+function kindOf(mapping: Mapping, imageEdges: ReadonlySet<string>): MappingKind {
   if (isImage(mapping)) return "image pages";
   if (mapping.name.startsWith("anon_inode:kvm-vcpu")) return "kvm_run";
   if (mapping.name !== "" && !mapping.name.startsWith("[")) return "programs and files";
-  return mapping.name === "" && mapping.flags.includes("nr")
-    ? "guest memory without a file"
-    : "heap and stacks";
+  const isGuests = mapping.name === "" && (imageEdges.has(mapping.start) || imageEdges.has(mapping.end));
+  return isGuests ? "guest memory without a file" : "heap and stacks";
 }
 
 export function sizesByKind(mappings: readonly Mapping[]): Partial<Record<MappingKind, MappingSize>> {
   const sizes: Partial<Record<MappingKind, MappingSize>> = {};
+  const edges = new Set(mappings.filter(isImage).flatMap(({ start, end }) => [start, end]));
   for (const mapping of mappings) {
-    const kind = kindOf(mapping);
+    const kind = kindOf(mapping, edges);
     const before = sizes[kind];
     const bytes = (field: string): number => (mapping.kib[field] ?? 0) * 1024;
     sizes[kind] = {
       mappings: (before?.mappings ?? 0) + 1,
       resident: (before?.resident ?? 0) + bytes("Rss"),
       proportional: (before?.proportional ?? 0) + bytes("Pss"),
-      sharedClean: (before?.sharedClean ?? 0) + bytes("Shared_Clean"),
-      privateClean: (before?.privateClean ?? 0) + bytes("Private_Clean"),
-      privateDirty: (before?.privateDirty ?? 0) + bytes("Private_Dirty"),
+      shared: (before?.shared ?? 0) + bytes("Shared_Clean") + bytes("Shared_Dirty"),
+      own: (before?.own ?? 0) + bytes("Anonymous"),
     };
   }
   return sizes;

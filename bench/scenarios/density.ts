@@ -132,7 +132,7 @@ function describe(
   const imagePages = own.map(({ mappings }) => mappings["image pages"]);
   const resident = median(imagePages.map((size) => (size?.resident ?? 0) / KIB));
   const proportional = median(imagePages.map((size) => (size?.proportional ?? 0) / KIB));
-  const dirty = median(imagePages.map((size) => (size?.privateDirty ?? 0) / KIB));
+  const written = median(imagePages.map((size) => (size?.own ?? 0) / KIB));
   return {
     ...all,
     parts: {
@@ -151,7 +151,7 @@ function describe(
     },
     notes: [
       `an idle VM takes ${more.toFixed(1)} KiB more than the floor's (target: at most ${TARGET_KIB})`,
-      `of the image a VM has ${resident.toFixed(0)} KiB resident: ${dirty.toFixed(0)} KiB written by it, the rest shared with others (${proportional.toFixed(1)} KiB in proportion)`,
+      `of the image a VM has ${resident.toFixed(0)} KiB resident: ${written.toFixed(0)} KiB written by it, the rest shared with others (${proportional.toFixed(1)} KiB in proportion)`,
       shared["acrossProcesses"] === true
         ? "processes share the image's pages"
         : "each process has the image's pages once for all its VMs; two processes do not share them",
