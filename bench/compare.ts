@@ -47,11 +47,11 @@ export interface Comparison {
   readonly onlyAfter: readonly string[];
 }
 
-/** Of the family of all figures: in one of twenty comparisons of the same with itself, noise would pass the test somewhere; few would pass the tolerance too. */
-const SIGNIFICANT = 0.05;
+/** Of all figures together: so many comparisons of the same with itself would have one that passes the test, and fewer one that passes the tolerance too. */
+const SIGNIFICANT = 0.01;
 const BLOCKS = 20;
 /** Fewer cannot be significant, however far apart they are, once corrected for some dozens of figures. */
-const LEAST_BLOCKS = 6;
+const LEAST_BLOCKS = 8;
 const PERMUTATIONS = 10_000;
 const MACHINE_SCENARIO = "floor";
 

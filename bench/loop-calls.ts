@@ -2,6 +2,7 @@
  * A process that makes fresh-state calls as fast as it can: each order says for how many milliseconds. Started by the scenario `throughput`, and by itself as
  * worker threads.
  */
+import { once } from "node:events";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Image, MicroVM, Pool } from "barecell";
 import { answerOrders } from "./helper-orders.ts";
@@ -38,8 +39,10 @@ async function serveThreads(task: LoopTask): Promise<void> {
     { length: task.count },
     () => new Worker(new URL(import.meta.url), { workerData: task }),
   );
-  const answer = (worker: Worker): Promise<Loop | "ready"> =>
-    new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
+  const answer = async (worker: Worker): Promise<unknown> => {
+    const [message] = await once(worker, "message");
+    return message;
+  };
   await Promise.all(workers.map(answer));
   await answerOrders(async (forMs) => {
     const loops = workers.map(answer);

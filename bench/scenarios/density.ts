@@ -10,11 +10,12 @@ import { addSubject, type Subject } from "../subject.ts";
 
 const VMS = 400;
 const QUICK_VMS = 20;
-const ROUNDS = 7;
+const ROUNDS = 9;
 /** Made before the first look, so that what a process has only once is in it. */
 const FIRST_VMS = 20;
 /** The kernel frees and counts some of it only a moment later. */
 const SETTLE_MS = 300;
+const QUICK_SETTLE_MS = 20;
 /** Target of the project, KiB more than the floor. */
 const TARGET_KIB = 32;
 
@@ -38,18 +39,23 @@ interface Look {
 const smapsOf = (pid: number): ReturnType<typeof parseSmaps> =>
   parseSmaps(readFileSync(`/proc/${pid}/smaps`, "utf8"));
 
-async function look(pid: number): Promise<Look> {
-  await sleep(SETTLE_MS);
+async function look(pid: number, settleMs: number): Promise<Look> {
+  await sleep(settleMs);
   const numbers = { process: proportionalBytes([pid]), kernel: kernelBytes(), available: availableBytes() };
   const mappings = smapsOf(pid);
   return { ...numbers, sizes: sizesByKind(mappings), files: imageFiles(mappings) };
 }
 
-async function hold(helper: HelperProcess, vms: number): Promise<{ cost: Cost; after: Look }> {
+interface Plan {
+  readonly vms: number;
+  readonly settleMs: number;
+}
+
+async function hold(helper: HelperProcess, { vms, settleMs }: Plan): Promise<{ cost: Cost; after: Look }> {
   await helper.ask(String(FIRST_VMS));
-  const before = await look(helper.pid);
+  const before = await look(helper.pid, settleMs);
   await helper.ask(String(vms));
-  const after = await look(helper.pid);
+  const after = await look(helper.pid, settleMs);
   const each = (bytes: number): number => bytes / vms;
   const mappings = Object.entries(after.sizes).map(([kind, size]): [string, MappingSize] => {
     const fields = Object.entries(size).map(([field, value]) => [
@@ -71,20 +77,20 @@ async function hold(helper: HelperProcess, vms: number): Promise<{ cost: Cost; a
 
 type StartHelper = () => HelperProcess;
 
-async function round(start: StartHelper, vms: number): Promise<Cost> {
+async function round(start: StartHelper, plan: Plan): Promise<Cost> {
   await using helper = start();
-  return (await hold(helper, vms)).cost;
+  return (await hold(helper, plan)).cost;
 }
 
 /** Two processes with VMs of one image at a time: which pages do they have in common? */
-async function sharing(start: StartHelper, vms: number): Promise<Record<string, unknown>> {
+async function sharing(start: StartHelper, plan: Plan): Promise<Record<string, unknown>> {
   await using one = start();
-  const { after: alone } = await hold(one, vms);
+  const { after: alone } = await hold(one, plan);
   await using other = start();
-  await other.ask(String(FIRST_VMS + vms));
-  const [first, second] = [await look(one.pid), await look(other.pid)];
+  await hold(other, plan);
+  const [first, second] = [await look(one.pid, plan.settleMs), await look(other.pid, plan.settleMs)];
   return {
-    vms: FIRST_VMS + vms,
+    vms: FIRST_VMS + plan.vms,
     imagePagesOfOneProcess: alone.sizes["image pages"],
     /** Less than alone where both processes map the same pages. */
     imagePagesBesideAnother: first.sizes["image pages"],
@@ -102,7 +108,9 @@ const median = (samples: readonly number[]): number => percentile(samples, 0.5);
 
 async function measure(settings: Settings): Promise<Measurement> {
   const subject = await addSubject(settings);
-  const vms = settings.quick ? QUICK_VMS : VMS;
+  const plan: Plan = settings.quick
+    ? { vms: QUICK_VMS, settleMs: QUICK_SETTLE_MS }
+    : { vms: VMS, settleMs: SETTLE_MS };
   const rounds = settings.runs ?? (settings.quick ? 1 : ROUNDS);
   const startOwn = (): HelperProcess =>
     HelperProcess.ofScript("hold-vms.js", [subject.path, JSON.stringify(subject.call)]);
@@ -112,17 +120,17 @@ async function measure(settings: Settings): Promise<Measurement> {
   const floor: Cost[] = [];
   for (let done = 0; done < rounds; done++) {
     settings.progress(`round ${done + 1} of ${rounds}`);
-    own.push(await round(startOwn, vms));
-    floor.push(await round(startFloor, vms));
+    own.push(await round(startOwn, plan));
+    floor.push(await round(startFloor, plan));
   }
   settings.progress("two processes");
-  const shared = await sharing(startOwn, vms);
-  return describe(subject, vms, own, floor, shared);
+  const shared = await sharing(startOwn, plan);
+  return describe(subject, plan, own, floor, shared);
 }
 
 function describe(
   { title }: Subject,
-  vms: number,
+  { vms }: Plan,
   own: readonly Cost[],
   floor: readonly Cost[],
   shared: Record<string, unknown>,
