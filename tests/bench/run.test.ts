@@ -181,8 +181,7 @@ describe("npm run bench", () => {
       expect(ofFloor === null, name).toBe(name === "floor");
     }
     // Of one image all VMs of a process have the same pages, but for those that they wrote.
-    const { sharing, vmsPerRound } = (scenarios["density"] as ScenarioReport)
-      .details as unknown as Density;
+    const { sharing, vmsPerRound } = (scenarios["density"] as ScenarioReport).details as unknown as Density;
     const { vms, imagePagesOfOneProcess: pages } = sharing;
     expect(vms).toBeGreaterThanOrEqual(vmsPerRound);
     expect(pages.mappings).toBe(vms);
