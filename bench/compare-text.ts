@@ -5,7 +5,7 @@ import { align, format, type Report } from "./report.ts";
 
 const HEADINGS = ["scenario", "unit", "before", "now", "floor", "change", "p", ""];
 
-/** @param tolerance as of `compare` */
+/** @param tolerance as of a Comparer */
 export function describeComparison(
   { changes, regressions, machines, onlyBefore, onlyAfter }: Comparison,
   before: Report,
@@ -42,7 +42,7 @@ const spellRun = ({ commit, date, load }: Machine): string =>
 const missing = (where: string, names: readonly string[]): string[] =>
   names.length === 0 ? [] : [`${where}: ${names.join("; ")}`];
 
-const times = (ratio: number): string => (Number.isNaN(ratio) ? "?" : `×${ratio.toFixed(2)}`);
+const times = (ratio: number | null): string => (ratio === null ? "?" : `×${ratio.toFixed(2)}`);
 
 function table(changes: readonly Change[]): string {
   const rows = changes.map(({ name, unit, before, after, floorRatio, ratio, probability, verdict }) => [
@@ -63,7 +63,9 @@ function table(changes: readonly Change[]): string {
 function conclusion(regressions: readonly Change[], tolerance: number): string {
   const limit = `${(tolerance * 100).toFixed(0)} %`;
   if (regressions.length === 0) return `no regression: nothing is clearly worse by more than ${limit}`;
-  const lines = regressions.map(({ name, ratio }) => `  ${name}: ${((ratio - 1) * 100).toFixed(0)} % worse`);
+  const lines = regressions.map(
+    ({ name, ratio }) => `  ${name}: ${(((ratio ?? 1) - 1) * 100).toFixed(0)} % worse`,
+  );
   return [
     `${regressions.length} clearly worse by more than ${limit}, the machine's drift taken out:`,
     ...lines,

@@ -20,6 +20,7 @@ export type Verdict =
   | "slight"
   | "no clear difference"
   | "too few samples"
+  | "not comparable"
   /** The floor by itself: it tells of the machine, not of barecell. */
   | "machine";
 
@@ -31,8 +32,8 @@ export interface Change {
   readonly after: number;
   /** How much longer the floor takes: the machine's drift. null: it has none of its own, and all floors' together was used. */
   readonly floorRatio: number | null;
-  /** How much worse it is with the machine's drift taken out: 1.1 is 10 % more. */
-  readonly ratio: number;
+  /** How much worse it is with the machine's drift taken out: 1.1 is 10 % more. null: it came to nothing or less. */
+  readonly ratio: number | null;
   /** How probable it is to see that without any change, corrected for the number of figures; null if it was not tested. */
   readonly probability: number | null;
   readonly verdict: Verdict;
@@ -71,12 +72,16 @@ interface Figure {
   readonly samples: RawSamples;
 }
 
-/**
- * @param tolerance smaller changes are no regressions: 0.1 is 10 %
- * @throws BARECELL_BENCH_PACKAGE_MISSING
- */
-export async function compare(before: Report, after: Report, tolerance: number): Promise<Comparison> {
+/** @param tolerance smaller changes are no regressions: 0.1 is 10 % */
+export type Comparer = (before: Report, after: Report, tolerance: number) => Comparison;
+
+/** @throws BARECELL_BENCH_PACKAGE_MISSING */
+export async function loadComparer(): Promise<Comparer> {
   const statistics = await loadOptional<Statistics>("simple-statistics");
+  return (before, after, tolerance) => compare(statistics, before, after, tolerance);
+}
+
+function compare(statistics: Statistics, before: Report, after: Report, tolerance: number): Comparison {
   const [old, now] = [figuresOf(before), figuresOf(after)];
   const pairs = old.flatMap((figure) => {
     const other = now.find(({ name, unit }) => name === figure.name && unit === figure.unit);
@@ -90,8 +95,11 @@ export async function compare(before: Report, after: Report, tolerance: number):
     return { ...change, probability, verdict: verdict(change.name, change.ratio, probability, tolerance) };
   });
   const names = new Set(pairs.map((pair) => pair.before.name));
-  const rest = (figures: readonly Figure[]): string[] =>
-    figures.map(({ name }) => name).filter((name) => !names.has(name));
+  // A scenario says it for its parts.
+  const rest = (figures: readonly Figure[]): string[] => {
+    const missing = figures.map(({ name }) => name).filter((name) => !names.has(name));
+    return missing.filter((name) => !missing.some((other) => name.startsWith(partName(other, ""))));
+  };
   return {
     changes,
     regressions: changes.filter((change) => change.verdict === "regression"),
@@ -117,13 +125,16 @@ interface Pair {
 
 const median = (samples: readonly number[]): number => percentile(samples, 0.5);
 
-function floorRatio({ before, after }: Pair): number | null {
-  const [old, now] = [before.samples.floor, after.samples.floor];
-  return old && now ? positive(median(now) / median(old)) : null;
+/** Of nothing that is measured can there be less than none, but a difference of two measurements may say so: then there is no ratio. */
+function ratioOf(after: readonly number[], before: readonly number[]): number | null {
+  const [now, old] = [median(after), median(before)];
+  return now > 0 && old > 0 ? now / old : null;
 }
 
-/** Of nothing that is measured can there be less than none; a difference of two measurements can. */
-const positive = (ratio: number): number | null => (ratio > 0 && Number.isFinite(ratio) ? ratio : null);
+function floorRatio({ before, after }: Pair): number | null {
+  const [old, now] = [before.samples.floor, after.samples.floor];
+  return old && now ? ratioOf(now, old) : null;
+}
 
 /** Of the machine as a whole, for what has no floor. */
 function driftOf(pairs: readonly Pair[]): number {
@@ -142,8 +153,8 @@ function test(statistics: Statistics, pair: Pair, drift: number): Tested {
   ];
   // Together for what has no floor of its own.
   const later = own === null ? now.map((block) => block / drift) : now;
-  const ratio = positive(median(later) / median(old)) ?? Number.NaN;
-  const isTestable = Math.min(old.length, later.length) >= LEAST_BLOCKS && !Number.isNaN(ratio);
+  const ratio = ratioOf(later, old);
+  const isTestable = Math.min(old.length, later.length) >= LEAST_BLOCKS && ratio !== null;
   return {
     name: before.name,
     unit: before.unit,
@@ -198,8 +209,9 @@ export function holm(probabilities: readonly (number | null)[]): (number | null)
   return corrected;
 }
 
-function verdict(name: string, ratio: number, probability: number | null, tolerance: number): Verdict {
+function verdict(name: string, ratio: number | null, probability: number | null, tolerance: number): Verdict {
   if (name === MACHINE_SCENARIO || name.startsWith(partName(MACHINE_SCENARIO, ""))) return "machine";
+  if (ratio === null) return "not comparable";
   if (probability === null) return "too few samples";
   if (probability >= SIGNIFICANT) return "no clear difference";
   if (ratio > 1 + tolerance) return "regression";

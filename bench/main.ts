@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { Task } from "./child.ts";
-import { compare } from "./compare.ts";
+import { loadComparer } from "./compare.ts";
 import { describeComparison } from "./compare-text.ts";
 import { buildFloor } from "./floor.ts";
 import { describeMachine } from "./machine.ts";
@@ -107,12 +107,13 @@ function runScenario(task: Task): Promise<ScenarioReport> {
 async function main(request: Request): Promise<void> {
   const { compare: baseline, compared, tolerance } = request;
   // Before an hour of measuring.
-  const before = baseline === undefined ? undefined : readReport(baseline);
+  const old =
+    baseline === undefined ? undefined : { report: readReport(baseline), compare: await loadComparer() };
   const after = compared === undefined ? await measure(request) : readReport(compared);
-  if (before === undefined) return;
-  const comparison = await compare(before, after, tolerance);
+  if (old === undefined) return;
+  const comparison = old.compare(old.report, after, tolerance);
   process.stdout.write(
-    `${compared === undefined ? "\n" : ""}${describeComparison(comparison, before, after, tolerance)}\n`,
+    `${compared === undefined ? "\n" : ""}${describeComparison(comparison, old.report, after, tolerance)}\n`,
   );
   if (comparison.regressions.length > 0) process.exitCode = 1;
 }
