@@ -60,14 +60,17 @@ async function measure(settings: Settings): Promise<Measurement> {
   for (let done = 0; done < total; done += BATCH) {
     const count = Math.min(BATCH, total - done);
     const live: MicroVM[] = [];
-    for (const [level, { own, floor }] of beside) {
+    for (const [level, { own }] of beside) {
       settings.progress(`${done} of ${total}, ${level} live VMs`);
       while (live.length < level) live.push(bootOnce(subject).vm);
       bootBatch(subject, count, own);
-      // This process keeps its VMs meanwhile, which costs the floor little: the last row shows what VMs of other processes do.
+    }
+    // Neither side is to meet the other's VMs.
+    for (const vm of live.splice(1)) vm.dispose();
+    for (const [level, { floor }] of beside) {
+      settings.progress(`${done} of ${total}, ${level} live VMs, floor`);
       await floorBatch(level, count, floor);
     }
-    for (const vm of live.splice(1)) vm.dispose();
     settings.progress(`${done} of ${total}, ${most} live VMs of other processes`);
     await besideOthers(settings, subject, most, async () => {
       bootBatch(subject, count, elsewhere.own);
