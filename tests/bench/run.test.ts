@@ -188,7 +188,7 @@ describe("npm run bench", () => {
     expect(pages.own).toBeLessThan(pages.resident / 4);
     expect(pages.shared).toBe(pages.resident - pages.own);
     expect(pages.proportional - pages.own).toBeLessThanOrEqual((1.5 * pages.shared) / vms);
-  }, 120_000);
+  }, 240_000);
 
   it("compares two results: 1 for a regression, 2 for a file that is none", async () => {
     const write = (name: string, content: unknown): string => {
@@ -222,7 +222,7 @@ describe("npm run bench", () => {
       await expect(start(...words), words.join(" ")).rejects.toMatchObject({ code: 2 });
     }
     await expect(run(process.execPath, [main, same])).rejects.toMatchObject({ code: 2 });
-  }, 60_000);
+  }, 120_000);
 
   it("names the scenarios when asked for one that does not exist", async () => {
     const failed = run(process.execPath, [main, "warmest"]);
