@@ -1,32 +1,25 @@
 /** Measures a cold boot, beside the floor program on the same image with the same steps. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { compile, type Image, MicroVM } from "barecell";
+import { MicroVM } from "barecell";
 import { runFloor } from "./floor.ts";
-import { inProject } from "./paths.ts";
 import { interleave, type Measurement, nowUs, type Settings, sampleCount } from "./scenario.ts";
 import { percentile, summarize } from "./statistics.ts";
+import { check, type Subject } from "./subject.ts";
 
-const EXPORT = "add";
-const ARGUMENTS = [20, 22] as const;
-const RESULT = 42;
 const BATCH = 20;
 /** Boots before the measured ones of each batch, as in the floor program: after the other side's batch the caches are cold. */
 const WARM_UP = 5;
 
 type Series = Map<string, number[]>;
 
-export async function measureColdBoot(settings: Settings, boot: "staged" | "direct"): Promise<Measurement> {
-  settings.progress("compiling");
-  const image = await compile(readFileSync(inProject("examples", "add", "add.wasm")), { cache: false });
-  const imagePath = join(settings.scratch, "image.cell");
-  await image.save(imagePath);
-  const index = image.exports.findIndex((entry) => entry.name === EXPORT);
-
+export async function measureColdBoot(
+  settings: Settings,
+  boot: "staged" | "direct",
+  subject: Subject,
+): Promise<Measurement> {
   const total = sampleCount(settings, 400, 2 * BATCH);
-  const floorOptions = ["--boot", boot, "--steps", "--call", String(index), ...ARGUMENTS.map(String)];
+  const floorOptions = ["--boot", boot, "--steps", ...subject.floorCall];
   // Before this process has ever had a VM: one that it keeps would spare the floor the costs of being the only one (see README.md).
-  const aloneReport = await runFloor(settings.floor, imagePath, [
+  const aloneReport = await runFloor(settings.floor, subject.path, [
     ...floorOptions,
     "--runs",
     String(Math.min(total, 100)),
@@ -42,12 +35,15 @@ export async function measureColdBoot(settings: Settings, boot: "staged" | "dire
     BATCH,
     [
       (count) => {
-        for (let i = -WARM_UP; i < count; i++) bootOnce(image, boot, i < 0 ? undefined : { own, steps });
+        for (let i = -WARM_UP; i < count; i++) bootOnce(subject, boot, i < 0 ? undefined : { own, steps });
       },
       async (count) => {
-        const report = await runFloor(settings.floor, imagePath, [...floorOptions, "--runs", String(count)]);
-        if (report.slot !== String(RESULT))
-          throw new Error(`the floor program's call returned ${report.slot}`);
+        const report = await runFloor(settings.floor, subject.path, [
+          ...floorOptions,
+          "--runs",
+          String(count),
+        ]);
+        check(subject.call, Number(report.slot));
         for (const [name, samples] of Object.entries(report.samples)) add(floor, name, ...samples);
         for (const [name, samples] of Object.entries(report.steps ?? {})) add(floorSteps, name, ...samples);
       },
@@ -64,7 +60,7 @@ export async function measureColdBoot(settings: Settings, boot: "staged" | "dire
     samples: own.get("boot to result") ?? [],
     floor: floor.get("boot to result") ?? [],
     details: {
-      image: "examples/add/add.wasm",
+      image: subject.title,
       warmUpPerBatch: WARM_UP,
       batch: BATCH,
       floorAlone: { ...summarize(alone), samples: alone },
@@ -82,13 +78,17 @@ export async function measureColdBoot(settings: Settings, boot: "staged" | "dire
   };
 }
 
-function bootOnce(image: Image, boot: "staged" | "direct", into?: { own: Series; steps: Series }): void {
+function bootOnce(
+  { image, call }: Subject,
+  boot: "staged" | "direct",
+  into?: { own: Series; steps: Series },
+): void {
   const begin = nowUs();
   const vm = MicroVM.bootSync(image, { boot });
   const booted = nowUs();
-  const result = vm.callSync(EXPORT, ...ARGUMENTS);
+  const result = vm.callSync(call.name, ...call.args);
   const called = nowUs();
-  if (result !== RESULT) throw new Error(`the call returned ${String(result)}`);
+  check(call, result);
   // Outside of both measured spans.
   const timeline = vm.timeline;
   const disposing = nowUs();

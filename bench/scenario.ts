@@ -13,12 +13,17 @@ export interface Settings {
   readonly progress: (text: string) => void;
 }
 
-export interface Measurement {
+export interface Samples {
   readonly unit: string;
-  /** In the order they were taken. */
+  /** In the order they were taken. Less is better, whatever the unit. */
   readonly samples: readonly number[];
-  /** The floor's, in the same unit; null if nothing does the same without barecell. */
+  /** The floor's, in the same unit and taken at the same times; null if nothing does the same without barecell. */
   readonly floor: readonly number[] | null;
+}
+
+export interface Measurement extends Samples {
+  /** Figures beside the main one, by name: with rows of their own in the table, and compared like it. */
+  readonly parts?: Readonly<Record<string, Samples>>;
   /** All else: what was measured apart, how it was warmed up, raw samples. Plain JSON. */
   readonly details: Readonly<Record<string, unknown>>;
   /** Lines for people, below the table. */

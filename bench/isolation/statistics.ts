@@ -45,7 +45,7 @@ export async function loadSummarizer(rounds: number): Promise<Summarizer> {
 }
 
 /** The same numbers each time, so that the same samples give the same report (xorshift32). */
-function reproducible(): () => number {
+export function reproducible(): () => number {
   let state = 0x9e3779b9;
   return () => {
     state ^= state << 13;

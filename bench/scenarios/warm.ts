@@ -1,9 +1,6 @@
 /** A call in a VM as if new, which served another call before: reset and call together, since neither is of use alone. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { compile, type Image, MicroVM } from "barecell";
+import { MicroVM } from "barecell";
 import { runFloor } from "../floor.ts";
-import { inProject } from "../paths.ts";
 import {
   interleave,
   type Measurement,
@@ -13,10 +10,8 @@ import {
   sampleCount,
 } from "../scenario.ts";
 import { percentile, summarize } from "../statistics.ts";
+import { addSubject, type Call, check } from "../subject.ts";
 
-const EXPORT = "add";
-const ARGUMENTS = [20, 22] as const;
-const RESULT = 42;
 const BATCH = 100;
 /** Of each batch: after the other side's turn the processor's caches belong to somebody else. */
 const WARM_UP = 10;
@@ -27,22 +22,11 @@ interface Warm {
   readonly call: number;
 }
 
-async function prepare(settings: Settings): Promise<{ image: Image; path: string; floorOptions: string[] }> {
-  settings.progress("compiling");
-  const image = await compile(readFileSync(inProject("examples", "add", "add.wasm")), { cache: false });
-  const path = join(settings.scratch, "image.cell");
-  await image.save(path);
-  const index = image.exports.findIndex((entry) => entry.name === EXPORT);
-  const floorOptions = ["--boot", "direct", "--spare", "--runs", "1"];
-  floorOptions.push("--call", String(index), ...ARGUMENTS.map(String));
-  return { image, path, floorOptions };
-}
-
 async function measure(
   settings: Settings,
-  once: (vm: MicroVM) => Promise<Warm> | Warm,
+  once: (vm: MicroVM, call: Call) => Promise<Warm> | Warm,
 ): Promise<Measurement> {
-  const { image, path, floorOptions } = await prepare(settings);
+  const { title, image, path, call, floorCall } = await addSubject(settings);
   const total = sampleCount(settings, 4000, 2 * BATCH);
   using vm = MicroVM.bootSync(image, { boot: "direct" });
   const own: Warm[] = [];
@@ -53,16 +37,16 @@ async function measure(
     [
       async (count) => {
         for (let i = -WARM_UP; i < count; i++) {
-          const pending = once(vm);
+          const pending = once(vm, call);
           // No turn of the event loop where there is nothing to wait for.
           const warm = pending instanceof Promise ? await pending : pending;
           if (i >= 0) own.push(warm);
         }
       },
       async (count) => {
-        const options = [...floorOptions, "--reset", String(count)];
+        const options = ["--boot", "direct", "--spare", ...floorCall, "--reset", String(count)];
         const report = await runFloor(settings.floor, path, options);
-        if (report.slot !== String(RESULT)) throw new Error(`the floor's call returned ${report.slot}`);
+        check(call, Number(report.slot));
         floor.push(...(report.samples["reset and call"] ?? []));
       },
     ],
@@ -75,7 +59,7 @@ async function measure(
     samples: own.map(({ reset, call }) => reset + call),
     floor,
     details: {
-      image: "examples/add/add.wasm",
+      image: title,
       warmUpPerBatch: WARM_UP,
       batch: BATCH,
       reset: { ...summarize(resets), samples: resets },
@@ -87,9 +71,9 @@ async function measure(
   };
 }
 
-function checked(result: unknown, begin: number, reset: number): Warm {
+function finish(call: Call, result: unknown, begin: number, reset: number): Warm {
   const called = nowUs();
-  if (result !== RESULT) throw new Error(`the call returned ${String(result)}`);
+  check(call, result);
   return { reset: reset - begin, call: called - reset };
 }
 
@@ -97,11 +81,11 @@ export const warmSync: Scenario = {
   name: "warm-sync",
   title: "a VM that served a call -> resetSync() -> result of callSync()",
   measure: (settings) =>
-    measure(settings, (vm) => {
+    measure(settings, (vm, call) => {
       const begin = nowUs();
       vm.resetSync();
       const reset = nowUs();
-      return checked(vm.callSync(EXPORT, ...ARGUMENTS), begin, reset);
+      return finish(call, vm.callSync(call.name, ...call.args), begin, reset);
     }),
 };
 
@@ -109,10 +93,10 @@ export const warmAsync: Scenario = {
   name: "warm-async",
   title: "a VM that served a call -> await reset() -> result of await call()",
   measure: (settings) =>
-    measure(settings, async (vm) => {
+    measure(settings, async (vm, call) => {
       const begin = nowUs();
       await vm.reset();
       const reset = nowUs();
-      return checked(await vm.call(EXPORT, ...ARGUMENTS), begin, reset);
+      return finish(call, await vm.call(call.name, ...call.args), begin, reset);
     }),
 };

@@ -33,7 +33,7 @@ describe("reportOf", () => {
 
 describe("the table", () => {
   it("has one line for each scenario, with its ratio", () => {
-    const report = { machine: describeMachine(), scenarios: { "cold-staged": measured, alone } };
+    const report = { machine: describeMachine(), quick: true, scenarios: { "cold-staged": measured, alone } };
     const lines = table(report).split("\n");
     expect(lines).toHaveLength(3);
     expect(lines[1]).toMatch(/^cold-staged +us +11\.0 +30\.0 +30\.0 +30\.0 +9\.00 +1\.22$/);
