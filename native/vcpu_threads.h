@@ -17,7 +17,7 @@ class VcpuThreads {
   VcpuThreads& operator=(const VcpuThreads&) = delete;
 
   // Runs the job on an idle thread, or on a new one. Jobs never wait for each other: each runs a guest that may take its whole timeout.
-  // Throws BARECELL_KVM_FAILED if no thread can be made.
+  // Throws BARECELL_HOST_LIMIT if no thread can be made.
   void run(std::function<void()> job);
 
  private:

@@ -9,8 +9,24 @@ const handles = new WeakMap<Image, NativeImage>();
 
 /** @throws BARECELL_IMAGE_CPU, BARECELL_ADDON_MISSING */
 export function nativeImage(image: Image): NativeImage {
-  const known = handles.get(image);
-  if (known) return known;
+  return handles.get(image) ?? makeHandle(image, null);
+}
+
+/**
+ * For an image that another process holds: VMs of both map the same pages. Before the image boots its first VM.
+ * @param fd the `fd` of the other one's NativeImage, inherited; closed when this one goes
+ * @throws BARECELL_IMAGE_INVALID if it is not this image's, or not sealed
+ */
+export function adoptImage(image: Image, fd: number): void {
+  makeHandle(image, fd);
+}
+
+/** The image's sealed memory file, to be passed on; it lives as long as the image. @throws as `nativeImage` */
+export function imageFd(image: Image): number {
+  return nativeImage(image).fd;
+}
+
+function makeHandle(image: Image, sharedFd: number | null): NativeImage {
   checkProcessor(image.manifest.targetCpu);
   const { header, memories } = image.layout;
   const { manifest } = image;
@@ -48,6 +64,7 @@ export function nativeImage(image: Image): NativeImage {
     imageEndGpa: Math.max(...own.map((segment) => segment.physical + segment.memoryBytes)),
     importMemories: manifest.imports.map(({ importer }) => manifest.modules[importer]?.memory ?? null),
     needsAvx: image.manifest.targetCpu === "x86-64-v3",
+    sharedFd,
   });
   handles.set(image, handle);
   return handle;
