@@ -29,7 +29,7 @@ export class Keeper {
     return this.#roster.members;
   }
 
-  /** Calls `watcher` whenever a VM came free, became ready or failed to. */
+  /** Calls `watcher` whenever a VM became ready, failed to, or goes. */
   watch(watcher: () => void): void {
     this.#watcher = watcher;
   }
@@ -226,6 +226,7 @@ export class Keeper {
 
   #retire(member: Member, vm: MicroVM): void {
     member.counts.retired++;
+    this.#watcher?.();
     const gone = vm[Symbol.asyncDispose]().finally(() => this.#leaving.delete(gone));
     this.#leaving.add(gone);
   }

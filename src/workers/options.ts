@@ -69,18 +69,20 @@ export function checkWorkerPoolOptions(
   };
 }
 
-/** Evenly; what does not divide goes to the first ones, `min` of one image after the other, so that none has more of them than VMs. */
+/** Evenly. What does not divide goes to the first ones, `min` of each image where that of the last one ended, so that no process has more of them than VMs. */
 function divide(pool: CheckedPoolOptions, processes: number): Share[] {
-  const mins = pool.images.map(() => new Array<number>(processes).fill(0));
-  let turn = 0;
-  pool.images.forEach(({ min }, image) => {
-    for (let i = 0; i < min; i++) (mins[image] as number[])[turn++ % processes]!++;
-  });
+  const part = (of: number, place: number): number =>
+    Math.floor(of / processes) + (place < of % processes ? 1 : 0);
+  const first = pool.images.map((_, image) =>
+    pool.images.slice(0, image).reduce((sum, { min }) => sum + min, 0),
+  );
   return Array.from({ length: processes }, (_, place) => {
-    const max = Math.floor(pool.max / processes) + (place < pool.max % processes ? 1 : 0);
+    const max = part(pool.max, place);
     return {
       max,
-      mins: mins.map((of) => of[place] as number),
+      mins: pool.images.map(({ min }, image) =>
+        part(min, (place + processes - ((first[image] as number) % processes)) % processes),
+      ),
       memoryBudgetBytes:
         pool.memoryBudgetBytes === Number.POSITIVE_INFINITY
           ? pool.memoryBudgetBytes

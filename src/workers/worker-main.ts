@@ -10,6 +10,7 @@ import { adoptImage } from "../vm/native-image.ts";
 import { errorToMessage } from "./error-message.ts";
 import { bootOptionsOf, loadHostModule } from "./host-module.ts";
 import type { CallRequest, FromWorker, StartMessage, ToWorker } from "./messages.ts";
+import { NO_METRICS } from "./worker-metrics.ts";
 
 /** Between two reports of what the pool has, milliseconds. */
 const REPORT_MS = 20;
@@ -22,6 +23,7 @@ function send(message: FromWorker): void {
 class Server {
   readonly #keeper: Keeper;
   readonly #stops = new Map<number, AbortController>();
+  readonly #answers = new Set<Promise<void>>();
   #report: NodeJS.Timeout | undefined;
 
   constructor(keeper: Keeper) {
@@ -60,9 +62,15 @@ class Server {
     send({ kind: "state", metrics });
   }
 
-  async answer(request: CallRequest): Promise<void> {
+  answer(request: CallRequest): void {
+    const answer = this.#answer(request).finally(() => this.#answers.delete(answer));
+    this.#answers.add(answer);
+  }
+
+  async #answer(request: CallRequest): Promise<void> {
     const { id, image } = request;
-    const metrics = (): PoolMetrics => metricsOf(this.#keeper.member(image));
+    const member = this.#keeper.members.find(({ settings }) => settings.name === image);
+    const metrics = (): PoolMetrics => (member === undefined ? NO_METRICS : metricsOf(member));
     const stop = new AbortController();
     this.#stops.set(id, stop);
     try {
@@ -103,9 +111,11 @@ class Server {
     this.#stops.get(id)?.abort();
   }
 
-  async close(): Promise<never> {
+  async close(): Promise<void> {
     await this.#keeper.close();
-    process.exit(0);
+    // A VM comes back before its call's answer is on its way.
+    await Promise.all(this.#answers);
+    process.send?.({ kind: "pong" } satisfies FromWorker, undefined, undefined, () => process.exit(0));
   }
 }
 
@@ -149,7 +159,7 @@ async function take(starting: { server?: Promise<Server> }, message: ToWorker): 
       send({ kind: "pong" });
       return;
     case "call":
-      await (await starting.server)?.answer(message);
+      (await starting.server)?.answer(message);
       return;
     case "cancel":
       (await starting.server)?.cancel(message.id);

@@ -8,7 +8,7 @@ import type { CallRequest, FromWorker, StartMessage, ToWorker } from "./messages
 
 const PROGRAM = fileURLToPath(new URL("./worker-main.js", import.meta.url));
 /** From its start until it takes calls; the host module is loaded in between. */
-const START_MS = 60_000;
+const START_MS = 30_000;
 /** Between the end of the process and the end of its channel, which may hold its last answers. */
 const DRAIN_MS = 1000;
 
@@ -241,12 +241,14 @@ export class WorkerProcess {
   #lookAfter(): void {
     const now = performance.now();
     const { unresponsiveMs } = this.#settings;
-    const isBusy = this.#calls.size > 0 || this.#state !== "up";
-    if (!isBusy || this.#ended !== undefined) return;
-    if (this.#state === "starting" && now - this.#startedAt > START_MS) {
-      this.kill(new Error(`it did not take calls ${START_MS} ms after its start`));
+    if (this.#ended !== undefined) return;
+    if (this.#state === "starting") {
+      // It reads no messages while its modules are loaded.
+      if (now - this.#startedAt > START_MS)
+        this.kill(new Error(`it did not take calls ${START_MS} ms after its start`));
       return;
     }
+    if (this.#calls.size === 0 && this.#state === "up") return;
     for (const { deadline } of this.#calls.values()) {
       if (now > deadline) {
         this.kill(new Error("a call was not over long after its time limit"));
