@@ -45,14 +45,14 @@ function memoryOf(pids) {
 
 /** All mappings of image files: what the VMs see of them, and what that takes of memory. */
 function imagePages(pids) {
-  const sum = { rssBytes: 0, pssBytes: 0, privateBytes: 0 };
+  const sum = { rssBytes: 0, pssBytes: 0, writtenBytes: 0 };
   for (const pid of pids) {
     const text = readFileSync(`/proc/${pid}/smaps`, "utf8");
     for (const [, block] of text.matchAll(/memfd:barecell-image[^\n]*\n((?:\w+:.*\n)+)/g)) {
       const kib = (name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(block)?.[1] ?? 0) * KIB;
       sum.rssBytes += kib("Rss");
       sum.pssBytes += kib("Pss");
-      sum.privateBytes += kib("Private_Dirty") + kib("Private_Clean");
+      sum.writtenBytes += kib("Anonymous");
     }
   }
   return sum;
@@ -159,7 +159,7 @@ if (values.json) {
 each VM:      ${kib(perVm.availableBytes)} less available; of that ${kib(perVm.pssBytes)} are the processes' (PSS), ${kib(perVm.slabStacksTablesBytes)} slab, stacks and page tables
               ${perVm.descriptors} descriptors, ${perVm.mappings} mappings
 each process: ${kib(perProcess.pssBytes)} PSS, ${perProcess.threads} threads
-image pages of two processes: ${kib(pages.rssBytes)} mapped, ${kib(pages.pssBytes)} their part of it (PSS), ${kib(pages.privateBytes)} written
+image pages of two processes: ${kib(pages.rssBytes)} mapped, ${kib(pages.pssBytes)} their part of it (PSS), ${kib(pages.writtenBytes)} written
 calls:        one after the other p50 ${calls.one.p50Us} µs, p99 ${calls.one.p99Us} µs; ${sampled} at once ${calls.burst.ms} ms
 closed in ${(closeMs / 1000).toFixed(1)} s; left: ${left.processes} processes, ${kib(left.availableBytes)} of memory
 `);

@@ -2,7 +2,7 @@
 import { BC_IMAGE_BASE, BC_LINEAR_MAX_BYTES } from "../abi.ts";
 import { bundleBytes } from "../image/bundle.ts";
 import type { Image } from "../image/image.ts";
-import { addon, type NativeImage } from "./addon.ts";
+import { addon, fromNative, type NativeImage } from "./addon.ts";
 import { checkProcessor } from "./cpu.ts";
 
 const handles = new WeakMap<Image, NativeImage>();
@@ -18,12 +18,20 @@ export function nativeImage(image: Image): NativeImage {
  * @throws BARECELL_IMAGE_INVALID if it is not this image's, or not sealed
  */
 export function adoptImage(image: Image, fd: number): void {
-  makeHandle(image, fd);
+  try {
+    makeHandle(image, fd);
+  } catch (error) {
+    throw fromNative(error);
+  }
 }
 
 /** The image's sealed memory file, to be passed on; it lives as long as the image. @throws as `nativeImage` */
 export function imageFd(image: Image): number {
-  return nativeImage(image).fd;
+  try {
+    return nativeImage(image).fd;
+  } catch (error) {
+    throw fromNative(error);
+  }
 }
 
 function makeHandle(image: Image, sharedFd: number | null): NativeImage {

@@ -28,7 +28,7 @@ export const TYPICAL_NEEDS: VmNeeds = { descriptors: 2, mappings: 6 };
 
 /** At most; what a guest opens for itself comes on top. */
 export function needsOf(image: Image, vm: BootOptions): VmNeeds {
-  // The VM and its vCPU; each directory of the host.
+  // The VM and its vCPU; each directory of the host, for the guest and for a reset.
   const preopens = Object.values(vm.wasi?.preopens ?? {}).filter(
     (grant) => !("memoryBytes" in Object(grant)),
   ).length;
@@ -37,7 +37,7 @@ export function needsOf(image: Image, vm: BootOptions): VmNeeds {
   // for that.
   const contents = segments.filter(({ fileBytes }) => fileBytes > 0);
   const runs = contents.filter((segment) => !contents.some((other) => isFollowedBy(other, segment))).length;
-  return { descriptors: 2 + preopens, mappings: 3 + 2 * runs + 3 * memories.length };
+  return { descriptors: 2 + 2 * preopens, mappings: 3 + 2 * runs + 3 * memories.length };
 }
 
 interface Run {

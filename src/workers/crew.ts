@@ -36,14 +36,18 @@ export class Crew {
   readonly #places: readonly Place[];
   /** Counts of workers that are gone. */
   readonly #past: MetricsByImage = {};
+  /** Of the images' memory files, which every worker inherits. */
+  readonly #fds: readonly number[];
   #lost = 0;
   #isClosed = false;
   #isHeld = false;
   #onChange: (() => void)[] = [];
 
+  /** @throws BARECELL_IMAGE_CPU, BARECELL_ADDON_MISSING, BARECELL_HOST_LIMIT */
   constructor(options: CheckedWorkerPoolOptions, events: CrewEvents) {
     this.#options = options;
     this.#events = events;
+    this.#fds = options.pool.images.map(({ image }) => imageFd(image));
     this.#places = options.shares.map((share) => ({
       share,
       worker: undefined,
@@ -109,12 +113,11 @@ export class Crew {
   #start(place: Place): void {
     place.pause = undefined;
     place.isReady = false;
-    const { env, unresponsiveMs, pool } = this.#options;
+    const { env, unresponsiveMs } = this.#options;
     let worker: WorkerProcess;
     try {
-      const fds = pool.images.map(({ image }) => imageFd(image));
       worker = new WorkerProcess(
-        { start: this.#startMessage(place.share), fds, env, unresponsiveMs },
+        { start: this.#startMessage(place.share), fds: this.#fds, env, unresponsiveMs },
         {
           up: () => this.#changed(),
           ready: () => {
