@@ -10,7 +10,7 @@ import { invalid, wholeNumber } from "../vm/option-checks.ts";
 import type { BootOptions } from "../vm/options.ts";
 
 export interface WorkerPoolOptions extends PoolOptions {
-  /** Worker processes. Default: as many as `max` needs with 500 VMs in each. At most `max`. */
+  /** Worker processes. Default: as many as `max` needs with 250 VMs in each. At most `max`. */
   readonly processes?: number;
   /**
    * URL (`file:`) of an ES module that each worker loads for what cannot be sent to it, host functions above all. Its default export is an object of boot
@@ -41,7 +41,7 @@ export interface CheckedWorkerPoolOptions {
 }
 
 /** ARCHITECTURE.md, "Many VMs", has the measurements behind it. */
-export const VMS_PER_PROCESS = 500;
+export const VMS_PER_PROCESS = 250;
 const MAX_PROCESSES = 1000;
 
 /** @throws BARECELL_ARGUMENT_INVALID */
