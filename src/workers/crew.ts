@@ -92,6 +92,12 @@ export class Crew {
 
   /** Resolves when all workers have their `min` VMs. @throws what keeps one from it */
   async ready(): Promise<void> {
+    for (const place of this.#places) {
+      // As a Pool, which tries again each time it is asked.
+      if (place.obstacle === undefined || place.worker?.isUp !== true) continue;
+      place.obstacle = undefined;
+      place.worker.retryReady();
+    }
     while (!this.#isClosed) {
       for (const { obstacle } of this.#places) if (obstacle !== undefined) throw obstacle;
       if (this.#places.every(({ isReady }) => isReady)) return;

@@ -43,6 +43,8 @@ export type ToWorker =
   | CallRequest
   | { readonly kind: "cancel"; readonly id: number }
   | { readonly kind: "ping" }
+  /** To try once more to have `min` VMs ready. */
+  | { readonly kind: "ready" }
   | { readonly kind: "close" };
 
 export type FromWorker =

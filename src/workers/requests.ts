@@ -1,7 +1,7 @@
 /** A call as it can go to another process: values and bytes, no references. */
 import type { Image } from "../image/image.ts";
 import type { Signature, ValueType } from "../image/manifest.ts";
-import { splitOptions } from "../vm/call-options.ts";
+import { hasOptions } from "../vm/call-options.ts";
 import { invalid } from "../vm/option-checks.ts";
 import { checkSignal } from "../vm/options.ts";
 import type { CallRequest } from "./messages.ts";
@@ -24,7 +24,9 @@ export function prepareCall(image: Image, name: string, args: readonly unknown[]
       request: { name: String(name), args: [], options: null },
     };
   refuseReferences(name, type, args);
-  const { values, options } = splitOptions(args, type.params.length);
+  const isWithOptions = hasOptions(args, type.params.length);
+  const values = isWithOptions ? args.slice(0, -1) : args;
+  const options = isWithOptions ? (args.at(-1) as object) : {};
   values.forEach((value, i) => {
     const isObject = typeof value === "object" && value !== null && !(value instanceof Uint8Array);
     if (isObject || typeof value === "function" || typeof value === "symbol")
@@ -33,17 +35,18 @@ export function prepareCall(image: Image, name: string, args: readonly unknown[]
       );
   });
   const hasAll = values.length === type.params.length;
-  // Bytes of their own: a view would take the whole buffer along.
-  const sent = values.map((value) => (value instanceof Uint8Array ? Uint8Array.from(value) : value));
-  return prepareOptions(name, sent, hasAll ? (options ?? {}) : undefined);
+  // The caller may reuse its buffer while the call waits.
+  const sent = values.map((value) => (value instanceof Uint8Array ? new Uint8Array(value) : value));
+  return prepareOptions(name, sent, hasAll ? options : undefined);
 }
 
 /** @throws BARECELL_ARGUMENT_INVALID */
 export function prepareBytes(name: string, input: Uint8Array, options: object): PreparedCall {
   if (!(input instanceof Uint8Array)) throw invalid("input must be a Uint8Array");
+  if (input.length >= 2 ** 31) throw invalid("input must have less than 2 GiB");
   if (typeof options !== "object" || options === null)
     throw invalid("the options of a call must be an object");
-  return prepareOptions(String(name), Uint8Array.from(input), options);
+  return prepareOptions(String(name), new Uint8Array(input), options);
 }
 
 function prepareOptions(

@@ -29,7 +29,12 @@ class Server {
   constructor(keeper: Keeper) {
     this.#keeper = keeper;
     keeper.watch(() => this.#reportSoon());
-    keeper.ready().then(
+    this.becomeReady();
+  }
+
+  /** Tells when all VMs that are made ahead are there. */
+  becomeReady(): void {
+    this.#keeper.ready().then(
       () => this.#tell({ kind: "ready" }),
       (error: unknown) => this.#tell({ kind: "unready", error: errorToMessage(error) }),
     );
@@ -160,6 +165,9 @@ async function take(starting: { server?: Promise<Server> }, message: ToWorker): 
       return;
     case "call":
       (await starting.server)?.answer(message);
+      return;
+    case "ready":
+      (await starting.server)?.becomeReady();
       return;
     case "cancel":
       (await starting.server)?.cancel(message.id);

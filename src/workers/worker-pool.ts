@@ -147,6 +147,6 @@ function findImage(images: ReadonlyMap<string, Image>, name: string | undefined)
 
 /** Bytes that came in a message are a part of it: each gets its own. */
 function ownBytes(value: unknown): unknown {
-  if (value instanceof Uint8Array) return Uint8Array.from(value);
+  if (value instanceof Uint8Array) return new Uint8Array(value);
   return Array.isArray(value) ? value.map(ownBytes) : value;
 }

@@ -1,7 +1,7 @@
 /** One worker process, from its start to its end: what it was given to do, what it says, and how it ended. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { BarecellError } from "../errors.ts";
+import { BarecellError, errorText } from "../errors.ts";
 import type { PoolMetrics } from "../pool/pool.ts";
 import { errorFromMessage } from "./error-message.ts";
 import type { CallRequest, FromWorker, StartMessage, ToWorker } from "./messages.ts";
@@ -78,7 +78,7 @@ export class WorkerProcess {
       stdio: ["ignore", "inherit", "inherit", "ipc", ...settings.fds],
     });
     this.#child.on("message", (message: FromWorker) => this.#take(message));
-    this.#child.once("error", (error) => this.#startFailed(error));
+    this.#child.on("error", (error) => this.#startFailed(error));
     this.#child.once("exit", (code, signal) => {
       this.#ended = { code, signal };
       this.#afterEnd();
@@ -169,7 +169,13 @@ export class WorkerProcess {
         },
       });
       if (this.#calls.size === 1) this.#heardAt = performance.now();
-      this.#send({ kind: "call", id, ...call });
+      try {
+        this.#send({ kind: "call", id, ...call });
+      } catch (cause) {
+        const text = `the call of '${call.name}' cannot be sent to a worker process: ${errorText(cause)}`;
+        this.#calls.get(id)?.settle(new BarecellError("BARECELL_ARGUMENT_INVALID", text, { cause }));
+        return;
+      }
       signal?.addEventListener("abort", onAbort, { once: true });
       if (signal?.aborted) onAbort();
     });
@@ -177,6 +183,11 @@ export class WorkerProcess {
 
   #count(image: string, change: number): void {
     this.#running.set(image, this.runningOf(image) + change);
+  }
+
+  /** Has it try once more to have its VMs ready, and say so. */
+  retryReady(): void {
+    this.#send({ kind: "ready" });
   }
 
   /** Lets its calls end, then itself. */

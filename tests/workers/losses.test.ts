@@ -161,7 +161,6 @@ function random(seed: number): (below: number) => number {
   };
 }
 
-// Two seeds of 4 s: all sorts of moments, in bounded time.
 it.each([1, 2])(
   "random kills, seed %i: every call has its answer or its reason, and nothing is left",
   async (seed) => {
@@ -174,14 +173,20 @@ it.each([1, 2])(
       { max: 6, processes: 3, hostModule: HOST_MODULE, queueTimeoutMs: Number.POSITIVE_INFINITY },
     );
     let isOver = false;
+    let answers = 0;
+    // Some in the middle of their start, some after a while of work: by answers, so that a slow machine sees all sorts too.
     const killer = async (): Promise<void> => {
-      while (!isOver) {
-        await sleep(choose(150));
+      const end = performance.now() + 6_000;
+      for (let kills = 0; kills < 20 && performance.now() < end; kills++) {
+        const goal = choose(3) === 0 ? answers : answers + choose(40);
+        while (answers < goal && performance.now() < end) await sleep(2);
+        await sleep(choose(20));
         const { pids } = pool;
         for (const pid of pids) seen.add(pid);
         const victim = pids[choose(pids.length)];
         if (victim !== undefined) process.kill(victim, "SIGKILL");
       }
+      isOver = true;
     };
     const caller = async (): Promise<void> => {
       while (!isOver) {
@@ -197,15 +202,14 @@ it.each([1, 2])(
                 ? ["BARECELL_CANCELLED", part.call("spin", { signal })]
                 : [101, part.call("count")];
         const result = await run.catch((error: BarecellError) => error.code);
+        if (result !== "BARECELL_WORKER_LOST") answers++;
         outcomes[String(result)] = (outcomes[String(result)] ?? 0) + 1;
         expect([wanted, "BARECELL_WORKER_LOST"]).toContain(result);
       }
     };
     const work = [killer(), ...Array.from({ length: 8 }, caller)];
-    await sleep(4000);
-    isOver = true;
     await soon("all calls", Promise.all(work));
-    expect(pool.metrics.workersLost).toBeGreaterThan(5);
+    expect(pool.metrics.workersLost).toBeGreaterThan(2);
     expect(outcomes["101"]).toBeGreaterThan(0);
     expect(outcomes["BARECELL_WORKER_LOST"]).toBeGreaterThan(0);
     expect(pool.metrics).toMatchObject({ running: 0, waiting: 0 });
