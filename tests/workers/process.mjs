@@ -80,7 +80,7 @@ const scenarios = {
         const pool = new WorkerPool(await Image.load(path), { min: 2, max: 4, processes: 2, hostModule });
         await pool.ready();
         void pool.call("block").catch(() => {});
-        setTimeout(() => parentPort.postMessage(pool.pids), 50);
+        setTimeout(() => parentPort.postMessage(pool.pids), 300);
       });`;
     const worker = new Worker(source, { eval: true, workerData: { url, path: imagePath, hostModule } });
     const pids = await new Promise((resolve) => worker.once("message", resolve));
