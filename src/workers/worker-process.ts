@@ -61,6 +61,7 @@ export class WorkerProcess {
   #drained = false;
   #heardAt = performance.now();
   #pingedAt: number | undefined;
+  #lookedAt = performance.now();
   readonly #startedAt = performance.now();
   readonly #watch: NodeJS.Timeout;
   #isHeld = false;
@@ -87,9 +88,15 @@ export class WorkerProcess {
       this.#drained = true;
       this.#afterEnd();
     });
-    this.#watch = setInterval(() => this.#lookAfter(), Math.max(5, settings.unresponsiveMs / 4)).unref();
+    this.#watch = setInterval(() => this.#lookAfter(), this.#lookEveryMs).unref();
     this.#setHold();
-    this.#send(settings.start);
+    try {
+      this.#send(settings.start);
+    } catch (error) {
+      // An image that is too large for a message.
+      this.#failure = error instanceof Error ? error : new Error(errorText(error));
+      this.kill();
+    }
   }
 
   get pid(): number | undefined {
@@ -248,18 +255,30 @@ export class WorkerProcess {
     this.#events.free();
   }
 
+  get #lookEveryMs(): number {
+    return Math.max(5, this.#settings.unresponsiveMs / 4);
+  }
+
   /** A process that is stopped, or whose thread somebody holds up, says nothing and ends nothing. */
   #lookAfter(): void {
     const now = performance.now();
     const { unresponsiveMs } = this.#settings;
     if (this.#ended !== undefined) return;
+    const isLate = now - this.#lookedAt > 3 * this.#lookEveryMs;
+    this.#lookedAt = now;
+    if (isLate) {
+      // This thread was held up, not the worker: what that said meanwhile is still to be read.
+      this.#heardAt = now;
+      this.#pingedAt = undefined;
+      return;
+    }
     if (this.#state === "starting") {
       // It reads no messages while its modules are loaded.
       if (now - this.#startedAt > START_MS)
         this.kill(new Error(`it did not take calls ${START_MS} ms after its start`));
       return;
     }
-    if (this.#calls.size === 0 && this.#state === "up") return;
+    if (this.#calls.size === 0 && this.isUp) return;
     for (const { deadline } of this.#calls.values()) {
       if (now > deadline) {
         this.kill(new Error("a call was not over long after its time limit"));

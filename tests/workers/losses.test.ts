@@ -114,6 +114,18 @@ describe("a worker", () => {
       expect(pool.metrics.workersLost).toBe(0);
     }));
 
+  it("is not blamed for what held up the thread of its pool", () =>
+    withWorkers(one, { max: 1, unresponsiveMs: 250 * slowness }, async (pool) => {
+      await pool.ready();
+      for (let i = 0; i < 3; i++) {
+        const call = pool.call("answer", { timeoutMs: 100 });
+        const end = performance.now() + 1000 * slowness;
+        while (performance.now() < end);
+        expect(await call).toBe(1);
+      }
+      expect(pool.metrics.workersLost).toBe(0);
+    }));
+
   it.each([
     ["throws", "throw new RangeError('bad day')", /bad day/],
     ["is no JavaScript", "export default {", /cannot load/],
