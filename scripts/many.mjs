@@ -26,10 +26,9 @@ function fieldsOf(path) {
   return Object.fromEntries([...lines].map(([, name, kib]) => [name, Number(kib) * KIB]));
 }
 
-const machine = () => {
-  const { MemAvailable, SUnreclaim, KernelStack, PageTables } = fieldsOf("/proc/meminfo");
-  return { MemAvailable, SUnreclaim, KernelStack, PageTables };
-};
+/** Where the kernel keeps what belongs to VMs and threads. */
+const KERNEL = ["SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "VmallocUsed", "Percpu"];
+const machine = () => fieldsOf("/proc/meminfo");
 
 /** What the processes have of their own, or their part of what they share. */
 function memoryOf(pids) {
@@ -121,7 +120,7 @@ const alive = pids.filter((pid) => {
 });
 
 const delta = (key) => held[key] - before[key];
-const kernelBytes = delta("SUnreclaim") + delta("KernelStack") + delta("PageTables");
+const kernel = Object.fromEntries(KERNEL.map((key) => [key, Math.round(delta(key) / vms)]));
 const availableBytes = before.MemAvailable - held.MemAvailable;
 const result = {
   vms,
@@ -130,7 +129,7 @@ const result = {
   perVm: {
     readyUs: Math.round((readyMs / vms) * 1000),
     pssBytes: Math.round(workers.pssBytes / vms),
-    slabStacksTablesBytes: Math.round(kernelBytes / vms),
+    kernelBytes: kernel,
     availableBytes: Math.round(availableBytes / vms),
     descriptors: Number((workers.descriptors / vms).toFixed(2)),
     mappings: Number((workers.mappings / vms).toFixed(2)),
@@ -156,7 +155,8 @@ if (values.json) {
   const kib = (bytes) => `${(bytes / KIB).toFixed(0)} KiB`;
   const { perVm, perProcess, calls, left } = result;
   process.stdout.write(`${vms} VMs ready in ${pids.length} processes after ${(readyMs / 1000).toFixed(1)} s (${perVm.readyUs} µs a VM)
-each VM:      ${kib(perVm.availableBytes)} less available; of that ${kib(perVm.pssBytes)} are the processes' (PSS), ${kib(perVm.slabStacksTablesBytes)} slab, stacks and page tables
+each VM:      ${kib(perVm.availableBytes)} less available; of that ${kib(perVm.pssBytes)} are the processes' (PSS)
+              the kernel's: ${KERNEL.map((key) => `${key} ${kib(kernel[key])}`).join(", ")}
               ${perVm.descriptors} descriptors, ${perVm.mappings} mappings
 each process: ${kib(perProcess.pssBytes)} PSS, ${perProcess.threads} threads
 image pages of two processes: ${kib(pages.rssBytes)} mapped, ${kib(pages.pssBytes)} their part of it (PSS), ${kib(pages.writtenBytes)} written

@@ -164,6 +164,11 @@ export class WorkerProcess {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => this.#send({ kind: "cancel", id });
       this.#expected--;
+      if (this.#state === "gone") {
+        this.#count(call.image, -1);
+        reject(lost("it ended before the call could be sent", undefined));
+        return;
+      }
       this.#calls.set(id, {
         image: call.image,
         deadline: performance.now() + allowedMs,
