@@ -1,5 +1,9 @@
-// What the addon exports: `Image`, `Vm`, `Pipe`, `probe`, `wasiSignatures`.
+// What the addon exports: `Image`, `Vm`, `Pipe`, `probe`, `wasiSignatures`, `endWithParent`.
 #include <napi.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <csignal>
 
 #include "abi.h"
 #include "environment.h"
@@ -42,6 +46,16 @@ Napi::Value wasi_signatures(const Napi::CallbackInfo& info) {
   return array;
 }
 
+// endWithParent(pid): the kernel kills this process when the thread that started it ends, whatever either does at that time. False if that process, by its
+// number, is not the parent any more: then there is nobody to end with.
+Napi::Value end_with_parent(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    uint64_t parent = as_u64(info[0], "pid");
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) fail_errno("BARECELL_INTERNAL", "prctl(PR_SET_PDEATHSIG)");
+    return Napi::Boolean::New(info.Env(), static_cast<uint64_t>(getppid()) == parent);
+  });
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto environment = std::make_unique<Environment>(env);
   Napi::Function image = ImageBinding::define(env);
@@ -53,6 +67,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Vm", VmBinding::define(env));
   exports.Set("probe", Napi::Function::New<probe>(env, "probe"));
   exports.Set("wasiSignatures", Napi::Function::New<wasi_signatures>(env, "wasiSignatures"));
+  exports.Set("endWithParent", Napi::Function::New<end_with_parent>(env, "endWithParent"));
   exports.Set("abiVersion", BC_ABI_VERSION);
   env.SetInstanceData(environment.release());
   return exports;

@@ -5,6 +5,9 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+
+#include "host_limits.h"
 
 namespace barecell {
 
@@ -18,9 +21,13 @@ class Failure : public std::runtime_error {
   const char* code_;  // a literal
 };
 
-// For a failed system call: `what` says what was being done.
+// For a failed system call: `what` says what was being done. Where a limit of the system's is behind it, the message names that, and a failure that
+// would have no cause but "the kernel" gets the code for it.
 [[noreturn]] inline void fail_errno(const char* code, const std::string& what, int error = errno) {
-  throw Failure(code, what + ": " + std::strerror(error));
+  std::string message = what + ": " + std::strerror(error);
+  std::string limit = limit_behind(error);
+  if (limit.empty()) throw Failure(code, message);
+  throw Failure(std::string_view(code) == "BARECELL_KVM_FAILED" ? "BARECELL_HOST_LIMIT" : code, message + "; " + limit);
 }
 
 }  // namespace barecell

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -10,6 +11,8 @@
 namespace barecell {
 namespace {
 
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+
 uint64_t round_up(uint64_t bytes) { return (bytes + BC_PAGE_SIZE - 1) / BC_PAGE_SIZE * BC_PAGE_SIZE; }
 
 }  // namespace
@@ -17,23 +20,40 @@ uint64_t round_up(uint64_t bytes) { return (bytes + BC_PAGE_SIZE - 1) / BC_PAGE_
 Image::Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle)
     : layout_(std::move(layout)), file_(memfd_create("barecell-image", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
   if (!file_) fail_errno("BARECELL_KVM_FAILED", "cannot create a memory file for the image (memfd_create)");
-  place_segments();
-  uint64_t end = 0;
-  for (size_t i = 0; i < layout_.segments.size(); i++) {
-    const ImageSegment& segment = layout_.segments[i];
-    end = std::max(end, round_up(segment.file_offset + segment.file_bytes));
-    write(contents[i], segment.file_offset);
-  }
-  bundle_offset_ = end;
-  bundle_bytes_ = bundle.size();
+  place_segments(contents, bundle);
+  for (size_t i = 0; i < layout_.segments.size(); i++) write(contents[i], layout_.segments[i].file_offset);
   write(bundle, bundle_offset_);
-  end = round_up(end + bundle_bytes_);
-  if (ftruncate(fd(), static_cast<off_t>(end)) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot size the image's memory file");
-  file_bytes_ = end;
+  if (ftruncate(fd(), static_cast<off_t>(file_bytes_)) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot size the image's memory file");
   // A private mapping of a file that shrinks raises SIGBUS in the host; sealed, it cannot.
-  if (fcntl(fd(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0) {
-    fail_errno("BARECELL_KVM_FAILED", "cannot seal the image's memory file");
+  if (fcntl(fd(), F_ADD_SEALS, kSeals) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot seal the image's memory file");
+}
+
+Image::Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle, UniqueFd shared)
+    : layout_(std::move(layout)), file_(std::move(shared)) {
+  // It came through the start of this process, and is to go no further.
+  if (fcntl(fd(), F_SETFD, FD_CLOEXEC) < 0) fail_errno("BARECELL_IMAGE_INVALID", "the image's memory file is not open");
+  place_segments(contents, bundle);
+  require_same(contents, bundle);
+}
+
+// Once it is sealed nobody can change it any more, so it is compared once.
+void Image::require_same(const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle) {
+  int seals = fcntl(fd(), F_GET_SEALS);
+  struct stat status{};
+  if (seals < 0 || (seals & kSeals) != kSeals || fstat(fd(), &status) < 0 || static_cast<uint64_t>(status.st_size) != file_bytes_) {
+    throw Failure("BARECELL_IMAGE_INVALID", "the image's memory file is not sealed, or of another size than the image");
   }
+  if (file_bytes_ == 0) return;
+  view_ = Mapping::read_only(fd(), 0, file_bytes_, "the image");
+  auto same = [&](std::span<const uint8_t> bytes, uint64_t offset) {
+    const uint8_t* at = view_.base() + offset;
+    // VMs map whole pages.
+    return std::ranges::equal(bytes, std::span(at, bytes.size())) &&
+           std::all_of(at + bytes.size(), at + round_up(bytes.size()), [](uint8_t byte) { return byte == 0; });
+  };
+  bool all_same = same(bundle, bundle_offset_);
+  for (size_t i = 0; i < layout_.segments.size(); i++) all_same = all_same && same(contents[i], layout_.segments[i].file_offset);
+  if (!all_same) throw Failure("BARECELL_IMAGE_INVALID", "the image's memory file holds something else than the image");
 }
 
 void Image::write(std::span<const uint8_t> bytes, uint64_t offset) {
@@ -70,17 +90,23 @@ std::shared_ptr<const PristinePages> Image::share(const std::vector<PageView>& p
 }
 
 // Linear memories lie at 4 GiB and above, or have holes before them; in the file they follow each other, so that its size stays reasonable.
-void Image::place_segments() {
+void Image::place_segments(const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle) {
   std::vector<uint64_t> starts;
   uint64_t next = layout_.image_end_gpa;
   for (const LinearLayout& memory : layout_.memories) {
     starts.push_back(next);
     next += memory.initial_bytes;
   }
-  for (ImageSegment& segment : layout_.segments) {
+  uint64_t end = 0;
+  for (size_t i = 0; i < layout_.segments.size(); i++) {
+    ImageSegment& segment = layout_.segments[i];
     bool is_image = segment.memory == ImageSegment::kOfImage;
     segment.file_offset = is_image ? segment.gpa : starts[segment.memory] + (segment.gpa - layout_.memories[segment.memory].gpa);
+    end = std::max(end, round_up(segment.file_offset + contents[i].size()));
   }
+  bundle_offset_ = end;
+  bundle_bytes_ = bundle.size();
+  file_bytes_ = round_up(end + bundle_bytes_);
 }
 
 }  // namespace barecell

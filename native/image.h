@@ -59,6 +59,8 @@ class Image {
  public:
   // `contents` holds, for each segment, its file_bytes. `bundle` is no part of any VM's memory; empty: there is none.
   Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle);
+  // The memory file that another process made of the same image, so that the VMs of both share its pages. It has to be sealed, and hold just these bytes.
+  Image(ImageLayout layout, const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle, UniqueFd shared);
   const ImageLayout& layout() const noexcept { return layout_; }
   int fd() const noexcept { return file_.get(); }
   // Only if there is one. It stands until the image and all that was mapped of it are gone.
@@ -73,7 +75,8 @@ class Image {
  private:
   static constexpr size_t kMaxShared = 8;
 
-  void place_segments();
+  void place_segments(const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle);
+  void require_same(const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle);
   void write(std::span<const uint8_t> bytes, uint64_t offset);
 
   ImageLayout layout_;

@@ -56,10 +56,15 @@ std::shared_ptr<const wasi::Bundle> read_bundle(const Image& image) {
 
 }  // namespace
 
-Napi::Function ImageBinding::define(Napi::Env env) { return DefineClass(env, "Image", {}); }
+Napi::Function ImageBinding::define(Napi::Env env) {
+  return DefineClass(env, "Image", {InstanceAccessor<&ImageBinding::fd>("fd")});
+}
+
+// The sealed memory file, for other processes; it stays this object's.
+Napi::Value ImageBinding::fd(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), image_->fd()); }
 
 // new Image({ bytes: Uint8Array, segments: [{ gpa, fileOffset, fileBytes, memoryBytes }], bundleOffset, bundleBytes, bootEntry,
-// ... }), all numbers.
+// ..., sharedFd: number or null }), all others numbers. A sharedFd is the new object's from then on.
 ImageBinding::ImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info.Env(), [&]() {
     Napi::Object plan = as_object(info[0], "plan");
@@ -67,6 +72,8 @@ ImageBinding::ImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     require(bytes_value.IsTypedArray() && bytes_value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "bytes");
     auto bytes_array = bytes_value.As<Napi::Uint8Array>();
     std::span<const uint8_t> bytes(bytes_array.Data(), bytes_array.ByteLength());
+    UniqueFd shared;
+    if (!plan.Get("sharedFd").IsNull()) shared = UniqueFd(static_cast<int>(std::min<uint64_t>(get_u64(plan, "sharedFd"), INT32_MAX)));
 
     ImageLayout layout;
     std::vector<std::span<const uint8_t>> contents;
@@ -113,7 +120,9 @@ ImageBinding::ImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     check(layout);
     uint64_t bundle_offset = get_u64(plan, "bundleOffset"), bundle_bytes = get_u64(plan, "bundleBytes");
     require(bundle_offset <= bytes.size() && bundle_bytes <= bytes.size() - bundle_offset, "bundleOffset");
-    image_ = std::make_shared<const Image>(std::move(layout), contents, bytes.subspan(bundle_offset, bundle_bytes));
+    std::span<const uint8_t> bundle = bytes.subspan(bundle_offset, bundle_bytes);
+    image_ = shared ? std::make_shared<const Image>(std::move(layout), contents, bundle, std::move(shared))
+                    : std::make_shared<const Image>(std::move(layout), contents, bundle);
     if (bundle_bytes > 0) bundle_ = read_bundle(*image_);
   });
 }

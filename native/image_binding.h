@@ -19,6 +19,8 @@ class ImageBinding : public Napi::ObjectWrap<ImageBinding> {
   const std::shared_ptr<const wasi::Bundle>& bundle() const noexcept { return bundle_; }
 
  private:
+  Napi::Value fd(const Napi::CallbackInfo& info);
+
   std::shared_ptr<const Image> image_;
   std::shared_ptr<const wasi::Bundle> bundle_;
 };

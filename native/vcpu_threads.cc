@@ -54,7 +54,7 @@ VcpuThreads::Number VcpuThreads::run(std::function<void()> job, std::function<vo
     worker->thread = std::thread(&VcpuThreads::work, this, worker.get());
   } catch (const std::system_error& error) {
     pthread_sigmask(SIG_SETMASK, &mask, nullptr);
-    throw Failure("BARECELL_KVM_FAILED", std::string("cannot start a vCPU thread: ") + error.what());
+    fail_errno("BARECELL_KVM_FAILED", "cannot start a vCPU thread", error.code().value());
   }
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);
   workers_.push_back(std::move(worker));

@@ -22,8 +22,8 @@ class VcpuThreads {
   // Runs the job on an idle thread, or on a new one; on that of the number `before` if it is idle. Jobs never wait for each other: each runs a guest that may
   // take its whole timeout. Returns the number of the thread that took it: who runs a vCPU again asks for the same one, since Linux up to 6.13 waits for an
   // RCU grace period, which is milliseconds, whenever a vCPU is run by another thread than the last time (kvm_vcpu_ioctl(), vcpu->pid).
-  // Throws BARECELL_KVM_FAILED if no thread can be made.
   // `after` follows on that thread when it counts as idle again, so that whoever is told by it finds the thread free.
+  // Throws BARECELL_HOST_LIMIT if no thread can be made.
   Number run(std::function<void()> job, std::function<void()> after, Number before);
 
  private:

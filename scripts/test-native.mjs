@@ -28,7 +28,7 @@ step([
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=undefined",
   ],
-  ...["-Inative", "-Iguest-stubs", ...sources, "native/guest_output.cc", "-lutil"],
+  ...["-Inative", "-Iguest-stubs", ...sources, "native/guest_output.cc", "native/host_limits.cc", "-lutil"],
   ...["-o", "build/native-tests/wasi_test"],
 ]);
 step(["build/native-tests/wasi_test"]);

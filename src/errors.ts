@@ -134,6 +134,11 @@ export const errorTable = {
     when: "A call to KVM or the kernel failed while making or running a VM.",
     cure: "See the message for the call and its error; limits on open files, memory or threads are the usual reason.",
   },
+  BARECELL_HOST_LIMIT: {
+    kind: "host",
+    when: "A limit of the operating system's (open files, memory mappings, threads, memory) is too low for the VMs that are wanted: found before a `WorkerPool` starts, or met while making a VM.",
+    cure: "Raise the limit that the message names, or make fewer VMs, or spread them over more `processes`.",
+  },
   BARECELL_ADDON_MISSING: {
     kind: "host",
     when: "The native addon could not be loaded.",
@@ -183,6 +188,16 @@ export const errorTable = {
     kind: "state",
     when: "A pool was used after `close()`, or closed while a call waited for a VM.",
     cure: "Make a new pool.",
+  },
+  BARECELL_WORKER_LOST: {
+    kind: "host",
+    when: "A worker process of a `WorkerPool` ended, or had to be killed, before it had answered a call; `cause` says how it ended. How far the call came is not known.",
+    cure: "The pool has replaced the worker. Send the call again if it may run twice. If it happens often, see what ends the workers: memory (`dmesg`), or a host function that holds up the thread.",
+  },
+  BARECELL_HOST_MODULE_FAILED: {
+    kind: "host",
+    when: "The module that was named as `hostModule` of a `WorkerPool` could not be loaded in a worker process, or its default export gives no boot options; `cause` is its error.",
+    cure: "Mend the module: its default export is an object of boot options, or a function that takes the image's name and returns one.",
   },
   BARECELL_RESULT_INVALID: {
     kind: "module",

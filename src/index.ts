@@ -74,3 +74,6 @@ export type {
   WasiLimits,
   WasiOptions,
 } from "./vm/wasi-options.ts";
+export type { HostModule } from "./workers/host-module.ts";
+export type { WorkerPoolOptions } from "./workers/options.ts";
+export { WorkerPool, WorkerPoolMember, type WorkerPoolMetrics } from "./workers/worker-pool.ts";

@@ -2,6 +2,7 @@
 import { type BarecellError, errorTable, errorText, isBarecellError } from "../errors.ts";
 import type { NativeProbe } from "../vm/addon.ts";
 import { missingFlags } from "../vm/cpu.ts";
+import { readHostLimits, vmsWithin } from "../workers/capacity.ts";
 import { spellBytes } from "./terminal.ts";
 
 /** What the checks ask of the machine. */
@@ -235,33 +236,42 @@ function checkCache(host: DoctorHost): Check {
 }
 
 function checkLimits(host: DoctorHost): Check[] {
-  const files = Number(
-    /^Max open files\s+(\d+)/m.exec(host.readText("/proc/self/limits") ?? "")?.[1] ?? Number.NaN,
-  );
-  const maps = Number(host.readText("/proc/sys/vm/max_map_count") ?? Number.NaN);
+  const limits = readHostLimits((path) => host.readText(path));
+  const { openFiles, mappings, systemThreads, threadsOfVm } = limits;
+  const threads: Check = {
+    name: "threads",
+    status: "ok",
+    detail: `at most ${systemThreads.value} in all (${systemThreads.name}); KVM makes ${threadsOfVm === 0 ? "none" : "one"} for each VM`,
+  };
   return [
     limit(
       "open files",
-      files,
+      openFiles,
+      vmsWithin("openFiles", openFiles),
       USUAL_FILES,
-      "Raise the limit (ulimit -n); every VM takes several descriptors.",
+      "Raise the limit (ulimit -Hn, LimitNOFILE= of a systemd unit); every VM takes two descriptors.",
     ),
     limit(
       "memory maps",
-      maps,
+      mappings,
+      vmsWithin("mappings", mappings),
       USUAL_MAPS,
-      `Raise it (sysctl vm.max_map_count=${USUAL_MAPS}); every VM takes several maps.`,
+      `Raise it (sysctl vm.max_map_count=${USUAL_MAPS}); every VM takes four to eight maps.`,
     ),
+    Number.isFinite(systemThreads.value)
+      ? threads
+      : { name: "threads", status: "skip", detail: "the limits could not be read" },
   ];
 }
 
-function limit(name: string, value: number, usual: number, cure: string): Check {
-  if (Number.isNaN(value)) return { name, status: "skip", detail: "the limit could not be read" };
+function limit(name: string, value: number, vms: number, usual: number, cure: string): Check {
+  if (!Number.isFinite(value))
+    return { name, status: "skip", detail: "the limit could not be read, or is none" };
   const isLow = value < usual;
   return {
     name,
     status: isLow ? "warn" : "ok",
-    detail: `at most ${value} in a process`,
+    detail: `at most ${value} in a process, enough for ${vms} VMs in one`,
     ...(isLow ? { cure } : {}),
   };
 }

@@ -1,10 +1,14 @@
 /** Makes, hands out, cleans and ends the VMs of a pool. */
+import { availableParallelism } from "node:os";
 import { BarecellError } from "../errors.ts";
 import { MicroVM } from "../vm/micro-vm.ts";
 import type { Member } from "./member.ts";
 import type { CheckedPoolOptions } from "./options.ts";
 import { cancelledWaiting } from "./queue.ts";
 import { Roster } from "./roster.ts";
+
+/** Boots at once of VMs that nobody waits for: each takes a vCPU thread, which then stays, and more at once are no faster. */
+const REFILLS_AT_ONCE = availableParallelism();
 
 export class Keeper {
   readonly #options: CheckedPoolOptions;
@@ -13,6 +17,7 @@ export class Keeper {
   #idleTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
   #onChange: (() => void)[] = [];
+  #watcher: (() => void) | undefined;
 
   constructor(options: CheckedPoolOptions) {
     this.#options = options;
@@ -22,6 +27,11 @@ export class Keeper {
 
   get members(): readonly Member[] {
     return this.#roster.members;
+  }
+
+  /** Calls `watcher` whenever a VM became ready, failed to, or goes. */
+  watch(watcher: () => void): void {
+    this.#watcher = watcher;
   }
 
   /** @throws BARECELL_POOL_CLOSED, BARECELL_ARGUMENT_INVALID */
@@ -182,6 +192,7 @@ export class Keeper {
     const { min } = member.settings;
     while (
       !this.#isClosed &&
+      member.booting < REFILLS_AT_ONCE &&
       member.ready.length + member.coming < min &&
       member.vms < this.#options.max &&
       this.#roster.hasRoomFor(member)
@@ -210,16 +221,19 @@ export class Keeper {
     member.booting--;
     member.counts.boots++;
     this.#becameReady(member, vm);
+    this.#refill(member);
   }
 
   #retire(member: Member, vm: MicroVM): void {
     member.counts.retired++;
+    this.#watcher?.();
     const gone = vm[Symbol.asyncDispose]().finally(() => this.#leaving.delete(gone));
     this.#leaving.add(gone);
   }
 
   /** Something came free, or became ready. */
   #changed(): void {
+    this.#watcher?.();
     for (const tell of this.#onChange.splice(0)) tell();
     if (this.#isClosed) return;
     for (const member of this.#roster.waiting) this.#makeVmsFor(member);

@@ -137,7 +137,7 @@ export class Pool extends PoolMember {
   }
 }
 
-function metricsOf({ counts, ready, running, cleaning, used, booting, queue }: Member): PoolMetrics {
+export function metricsOf({ counts, ready, running, cleaning, used, booting, queue }: Member): PoolMetrics {
   return {
     ...counts,
     ready: ready.length,

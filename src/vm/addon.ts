@@ -78,6 +78,8 @@ export interface NativeImagePlan {
   /** For each import the linear memory that its pointers mean. */
   readonly importMemories: readonly (number | null)[];
   readonly needsAvx: boolean;
+  /** A memory file of the same image, made by another process; the new object's from then on. Null: one is made. */
+  readonly sharedFd: number | null;
 }
 
 export type NativeStream =
@@ -181,6 +183,8 @@ export interface NativeTimeline {
 
 export interface NativeImage {
   readonly nativeImage: unique symbol;
+  /** Sealed memory file that VMs map, for other processes; it stays this object's. */
+  readonly fd: number;
 }
 
 export interface NativeVm {
@@ -287,6 +291,8 @@ export interface Addon {
   readonly Pipe: new (direction: "input" | "output") => NativePipe;
   readonly Vm: new (image: NativeImage, options: NativeVmOptions) => NativeVm;
   probe(): NativeProbe;
+  /** The kernel kills this process when the thread that started it ends. False if `parentPid` is not its parent any more. */
+  endWithParent(parentPid: number): boolean;
   wasiSignatures(): readonly { readonly name: string; readonly params: string; readonly results: string }[];
 }
 

@@ -53,7 +53,7 @@ export class MicroVM {
 
   /**
    * Creates a VM and starts the image in it, on a thread of its own.
-   * @throws BARECELL_ARGUMENT_INVALID, BARECELL_IMPORT_DENIED, BARECELL_MEMORY_LIMIT, BARECELL_IMAGE_CPU, BARECELL_KVM_*, and what the modules'
+   * @throws BARECELL_ARGUMENT_INVALID, BARECELL_IMPORT_DENIED, BARECELL_MEMORY_LIMIT, BARECELL_IMAGE_CPU, BARECELL_KVM_*, BARECELL_HOST_LIMIT, and what the modules'
    *   own start may raise: a trap, BARECELL_LINK_FAILED, BARECELL_TIMEOUT, BARECELL_GUEST_EXIT,
    *   BARECELL_STREAM_FAILED
    */
@@ -238,7 +238,7 @@ export class MicroVM {
    * What lies outside of the VM stays: files in directories of the host, what was read from or written to descriptors that were handed in.
    * If the modules' own start asked the host for something or grew a memory, they are started again, in a new VM behind this object: that takes as long as
    * a boot, and may raise what a boot does.
-   * @throws BARECELL_BUSY, BARECELL_DISPOSED, BARECELL_KVM_FAILED
+   * @throws BARECELL_BUSY, BARECELL_DISPOSED, BARECELL_KVM_FAILED, BARECELL_HOST_LIMIT
    */
   reset(): Promise<void> {
     return this.#execution.reset();

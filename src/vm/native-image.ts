@@ -2,15 +2,39 @@
 import { BC_IMAGE_BASE, BC_LINEAR_MAX_BYTES } from "../abi.ts";
 import { bundleBytes } from "../image/bundle.ts";
 import type { Image } from "../image/image.ts";
-import { addon, type NativeImage } from "./addon.ts";
+import { addon, fromNative, type NativeImage } from "./addon.ts";
 import { checkProcessor } from "./cpu.ts";
 
 const handles = new WeakMap<Image, NativeImage>();
 
 /** @throws BARECELL_IMAGE_CPU, BARECELL_ADDON_MISSING */
 export function nativeImage(image: Image): NativeImage {
-  const known = handles.get(image);
-  if (known) return known;
+  return handles.get(image) ?? makeHandle(image, null);
+}
+
+/**
+ * For an image that another process holds: VMs of both map the same pages. Before the image boots its first VM.
+ * @param fd the `fd` of the other one's NativeImage, inherited; closed when this one goes
+ * @throws BARECELL_IMAGE_INVALID if it is not this image's, or not sealed
+ */
+export function adoptImage(image: Image, fd: number): void {
+  try {
+    makeHandle(image, fd);
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/** The image's sealed memory file, to be passed on; it lives as long as the image. @throws as `nativeImage` */
+export function imageFd(image: Image): number {
+  try {
+    return nativeImage(image).fd;
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+function makeHandle(image: Image, sharedFd: number | null): NativeImage {
   checkProcessor(image.manifest.targetCpu);
   const { header, memories } = image.layout;
   const { manifest } = image;
@@ -48,6 +72,7 @@ export function nativeImage(image: Image): NativeImage {
     imageEndGpa: Math.max(...own.map((segment) => segment.physical + segment.memoryBytes)),
     importMemories: manifest.imports.map(({ importer }) => manifest.modules[importer]?.memory ?? null),
     needsAvx: image.manifest.targetCpu === "x86-64-v3",
+    sharedFd,
   });
   handles.set(image, handle);
   return handle;

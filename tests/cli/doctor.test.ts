@@ -32,6 +32,7 @@ function machine({
     "/proc/self/limits":
       "Limit  Soft  Hard\nMax open files            1048576              1048576              files\n",
     "/proc/sys/vm/max_map_count": "1048576\n",
+    "/proc/sys/kernel/threads-max": "192731\n",
     "/dev/kvm": "",
     "/sys/module/kvm_intel": "",
     ...files,
@@ -172,6 +173,23 @@ describe("on other machines", () => {
       expect(await check(host, name)).toMatchObject({ status: "warn", cure: expect.any(String) });
     }
     expect((await diagnose(host)).ok).toBe(true);
+    expect((await check(host, "open files"))?.detail).toBe(
+      "at most 256 in a process, enough for 64 VMs in one",
+    );
+    expect((await check(host, "memory maps"))?.detail).toContain("enough for 0 VMs in one");
+  });
+
+  it("threads, of which KVM makes one for each VM unless it is told not to", async () => {
+    const files = {
+      "/proc/sys/kernel/threads-max": "5000\n",
+      "/proc/sys/kernel/pid_max": "4000\n",
+    };
+    const one = await check(machine({ files }), "threads");
+    expect(one?.detail).toBe("at most 4000 in all (kernel.pid_max); KVM makes one for each VM");
+    const nx = { "/sys/module/kvm/parameters/nx_huge_pages": "never\n" };
+    expect((await check(machine({ files: { ...files, ...nx } }), "threads"))?.detail).toContain("makes none");
+    const unknown = machine({ missing: ["/proc/sys/kernel/threads-max"] });
+    expect(await check(unknown, "threads")).toMatchObject({ status: "skip" });
   });
 
   it("a boot that fails", async () => {
