@@ -59,6 +59,8 @@ export interface RunSubject {
 
 const BOOT: RunSubject = { kind: "boot", name: "boot" };
 
+const NO_COUNTS: VmCounts = { names: [], counts: new BigUint64Array(1) };
+
 let lastId = 0;
 
 export class VmObserver {
@@ -66,7 +68,7 @@ export class VmObserver {
   readonly #image: string;
   /** Of the runs that go on, where somebody listens; the innermost last. */
   readonly #messages: RunMessage[] = [];
-  #counts: VmCounts = { names: [], counts: new BigUint64Array(1) };
+  #counts: VmCounts = NO_COUNTS;
   /** How many runs reached the guest. */
   #begun = 0;
   #calls = 0;

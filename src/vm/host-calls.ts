@@ -72,14 +72,13 @@ export class HostCalls implements ContextSide {
     this.#maxDepth = maxDepth;
     this.#guest = guest;
     this.#observer = observer;
+    this.isNeeded = bound.some(({ hostFunction }) => hostFunction !== undefined);
     this.#targets = bound.map(({ hostFunction }, i) => {
       const entry = imports[i];
       if (hostFunction === undefined || entry === undefined) return undefined;
       return { function: hostFunction, entry, memory: memories[entry.importer] ?? NO_MEMORY };
     });
-    this.isNeeded = this.#targets.some((target) => target !== undefined);
-    const counts = bound.map(({ argumentCount, resultCount }) => Math.max(argumentCount, resultCount));
-    const { bytes, view } = this.isNeeded ? newSlots(Math.max(1, ...counts)) : NO_SLOTS;
+    const { bytes, view } = this.isNeeded ? newSlots(mostSlots(bound)) : NO_SLOTS;
     this.slots = bytes;
     this.#view = view;
   }
@@ -256,6 +255,10 @@ export class HostCalls implements ContextSide {
     const what = results.length === 1 ? RESULT : `result ${place + 1}`;
     writeValue(slots, at, results[place] as ValueType, value, this.#references, what);
   }
+}
+
+function mostSlots(bound: readonly BoundImport[]): number {
+  return Math.max(1, ...bound.flatMap(({ argumentCount, resultCount }) => [argumentCount, resultCount]));
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -20,7 +20,16 @@ import {
 
 type GlobalExport = Extract<ImageExport, { kind: "global" }>;
 
-/** A function that was called before. */
+/** Functions that were called before, of whatever VM: making a VM and calling it once should not begin with strings. */
+const targetsOf = new WeakMap<ImageModule, Map<string, Target>>();
+
+function knownTargets(module: ImageModule): Map<string, Target> {
+  const known = targetsOf.get(module) ?? new Map<string, Target>();
+  targetsOf.set(module, known);
+  return known;
+}
+
+/** A function of a module as a call needs it. */
 interface Target extends Callee {
   /** For messages. */
   readonly what: string;
@@ -49,7 +58,7 @@ export class ModuleInstance {
   readonly #references: References;
   /** "begun" stays where it did not come to its end: half an instance is no instance. */
   #instantiation: "none" | "begun" | "done";
-  readonly #targets = new Map<string, Target>();
+  readonly #targets: Map<string, Target>;
   /** In which of the VM's lives `_initialize` ran. */
   #initializedIn: number | undefined;
   /** That it ran before the snapshot was taken which is the VM's image. */
@@ -59,6 +68,7 @@ export class ModuleInstance {
   constructor(module: ImageModule, execution: Execution, references: References) {
     this.name = module.name;
     this.#module = module;
+    this.#targets = knownTargets(module);
     this.#execution = execution;
     this.#references = references;
     this.#instantiation = module.instantiateEntry === null ? "done" : "none";
