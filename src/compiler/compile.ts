@@ -23,7 +23,7 @@ import { adaptGeneratedCode } from "./adapt.ts";
 import { packBundles } from "./bundle-source.ts";
 import { cacheKey, defaultCacheFolder, readCache, runtimeKey, writeCache } from "./cache.ts";
 import { throwIfCancelled } from "./cancel.ts";
-import { canonicalModule, importModule } from "./canonical-module.ts";
+import { canonicalModule, importModule, moduleName } from "./canonical-module.ts";
 import { buildImage, readLinked, type Sources } from "./cc.ts";
 import { describeImage, tableCapacities } from "./describe.ts";
 import { EntryList } from "./entries.ts";
@@ -218,7 +218,10 @@ function imageSources(
         HIDDEN +
         (hasVectors[module] ? VECTOR_HEADER : "") +
         (payments[module] ? FUEL_HEADER : "") +
-        adaptIndirectCalls(adaptGeneratedCode(source, base, dataInImage(info), payments[module]))
+        adaptIndirectCalls(
+          adaptGeneratedCode(source, base, dataInImage(info), payments[module]),
+          moduleName(module),
+        )
       );
     }),
     glueC:

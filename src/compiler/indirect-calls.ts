@@ -14,6 +14,8 @@ import { BarecellError } from "../errors.ts";
 
 /** Largest sum of a module's constant arrays: beyond it they would cost more memory and cache than the comparison. */
 const MAX_ARRAYS_BYTES = 64 * 1024;
+/** Each is looked for in all of the text; compilers make one, and only who wants to waste time makes many. */
+const MOST_TABLES = 8;
 const POINTER_BYTES = 8;
 
 /** @param sources wasm2c's C, one for each module of the image @returns the same with numbers for function types */
@@ -73,21 +75,23 @@ const TRAPPING = `static void ${TRAPS.none}(void) { TRAP(UNINITIALIZED); }
 static void ${TRAPS.other}(void) { TRAP(CALL_INDIRECT); }
 `;
 
-/** @param source wasm2c's C of one module */
-export function adaptIndirectCalls(source: string): string {
-  const types = numbersOf(source);
+/**
+ * @param source wasm2c's C of one module
+ * @param module its name, for names that no other module has
+ */
+export function adaptIndirectCalls(source: string, module: string): string {
   // Both take an instance and the parameters. A pointer has no type for the processor.
   const text = source.replace(/\(wasm_rt_function_ptr_t\)wrap_(w2c_)/g, "(wasm_rt_function_ptr_t)$1");
-  const context = { text, types };
+  const context = { text, module, types: numbersOf(text), segments: segmentsOf(text) };
   let room = MAX_ARRAYS_BYTES;
   let [changed, arrays, declarations] = [text, "", ""];
-  for (const [allocation = "", name = ""] of text.matchAll(ALLOCATION)) {
+  for (const [allocation = "", name = ""] of [...text.matchAll(ALLOCATION)].slice(0, MOST_TABLES)) {
     const fixed = fixedTable(context, name, allocation);
     if (!fixed || fixed.bytes > room) continue;
     room -= fixed.bytes;
-    changed = withFixedCalls(changed, types, name, fixed);
+    changed = withFixedCalls(changed, context, name, fixed);
     for (const type of fixed.types) {
-      const declaration = `const wasm_rt_function_ptr_t ${arrayName(name, type)}[${fixed.elements.length}]`;
+      const declaration = `const wasm_rt_function_ptr_t ${arrayName(context, name, type)}[${fixed.elements.length}]`;
       declarations += `extern ${declaration};\n`;
       const functions = fixed.elements.map((element) => functionFor(element, type));
       arrays += `${declaration} = {${functions.join(", ")}};\n`;
@@ -100,14 +104,24 @@ export function adaptIndirectCalls(source: string): string {
 interface Context {
   /** A module's C. */
   readonly text: string;
+  readonly module: string;
   /** The numbers of its function types. */
   readonly types: ReadonlyMap<string, number>;
+  /** The lines of its element segments, by name. */
+  readonly segments: ReadonlyMap<string, string>;
 }
 
 /** @param text after `numberFunctionTypes` */
 function numbersOf(text: string): ReadonlyMap<string, number> {
   const definitions = text.matchAll(/^#define (w2c_\w+) \(\(wasm_rt_func_type_t\)\(uintptr_t\)(\d+)\)$/gm);
   return new Map([...definitions].map(([, name = "", number]) => [name, Number(number)]));
+}
+
+function segmentsOf(text: string): ReadonlyMap<string, string> {
+  const definitions = text.matchAll(
+    /\bconst wasm_elem_segment_expr_t (\w+)\[\] = \{\n((?: {2}\{.*\},\n)*)\};/g,
+  );
+  return new Map([...definitions].map(([, name = "", lines = ""]) => [name, lines]));
 }
 
 /** A table of the module's own: its name and its elements at the start and at most. */
@@ -128,7 +142,8 @@ interface FixedTable {
   readonly bytes: number;
 }
 
-const arrayName = (table: string, type: number): string => `bc_${table}_type_${type}`;
+const arrayName = ({ module }: Context, table: string, type: number): string =>
+  `bc_${module}_${table}_type_${type}`;
 
 function functionFor(element: Element | undefined, type: number): string {
   if (element === undefined) return TRAPS.none;
@@ -176,11 +191,8 @@ function fixedTable(context: Context, name: string, allocation: string): FixedTa
 }
 
 /** @returns undefined if a segment has something else than the module's own functions and null */
-function elementsOf({ text, types }: Context, segment: string): (Element | undefined)[] | undefined {
-  const found = new RegExp(
-    `\\bconst wasm_elem_segment_expr_t ${segment}\\[\\] = \\{\\n((?: {2}\\{.*\\},\\n)*)\\};`,
-  ).exec(text);
-  const lines = found?.[1]?.split("\n").slice(0, -1);
+function elementsOf({ types, segments }: Context, segment: string): (Element | undefined)[] | undefined {
+  const lines = segments.get(segment)?.split("\n").slice(0, -1);
   if (!lines) return undefined;
   const elements = lines.map((line) => {
     if (/^ {2}\{RefNull, /.test(line)) return null;
@@ -192,17 +204,12 @@ function elementsOf({ text, types }: Context, segment: string): (Element | undef
   return elements.includes(undefined) ? undefined : elements.map((element) => element ?? undefined);
 }
 
-function withFixedCalls(
-  text: string,
-  types: Context["types"],
-  name: string,
-  { elements }: FixedTable,
-): string {
+function withFixedCalls(text: string, context: Context, name: string, { elements }: FixedTable): string {
   return text
     .replace(
       callOf(name),
       (_call, cType: string, type: string, index: string) =>
-        `CALL_FIXED(${cType}, ${arrayName(name, types.get(type) ?? 0)}, ${elements.length}u, ${index}, instance`,
+        `CALL_FIXED(${cType}, ${arrayName(context, name, context.types.get(type) ?? 0)}, ${elements.length}u, ${index}, instance`,
     )
     .replace(fillOf(name), "");
 }

@@ -10,7 +10,7 @@ const OTHER_TYPE = "BARECELL_TRAP_INDIRECT_CALL_TYPE_MISMATCH";
 const KEEP = { afterTrap: "keep" } as const;
 
 /** The arrays have symbols in the image. */
-const hasConstantTable = (image: Image): boolean => Buffer.from(image.bytes).includes("bc_w2c_T0_type_");
+const hasConstantTable = (image: Image): boolean => Buffer.from(image.bytes).includes("_w2c_T0_type_");
 
 /** A table of five: $one, $two, null, $wide, null, and whatever a case adds. */
 const withTable = (rest: string, table = "(table $t 5 10 funcref)", imports = ""): string => `(module
@@ -21,6 +21,10 @@ const withTable = (rest: string, table = "(table $t 5 10 funcref)", imports = ""
   (func $one (result i32) (i32.const 1)) (func $two (type $same) (i32.const 2)) (func $wide (result i64) (i64.const 3))
   (func (export "call") (param i32) (result i32) (call_indirect (type $number) (local.get 0)))
   (func (export "same") (param i32) (result i32) (call_indirect (type $same) (local.get 0)))
+  (func (export "null") (result i32) (call_indirect (type $number) (i32.const 2)))
+  (func (export "other") (result i64) (call_indirect (type $wide) (i32.const 1)))
+  (func (export "past") (result i32) (call_indirect (type $number) (i32.const 9999)))
+  (func (export "two") (result i32) (call_indirect (type $number) (i32.const 1)))
   (func (export "wide") (param i32) (result i64) (call_indirect (type $wide) (local.get 0)))
   ${rest})`;
 
@@ -29,6 +33,11 @@ async function checkCalls(vm: MicroVM): Promise<void> {
   expect([0, 1].map((index) => vm.callSync("call", index))).toEqual([1, 2]);
   expect([0, 1].map((index) => vm.callSync("same", index))).toEqual([1, 2]);
   expect(vm.callSync("wide", 3)).toBe(3n);
+  // Indexes that the C compiler knows.
+  expect(vm.callSync("two")).toBe(2);
+  await failure(() => vm.call("null"), NULL_ELEMENT);
+  await failure(() => vm.call("other"), OTHER_TYPE);
+  await failure(() => vm.call("past"), OOB_TABLE);
   for (const [name, index, code] of [
     ["call", 2, NULL_ELEMENT],
     ["call", 3, OTHER_TYPE],
@@ -104,6 +113,36 @@ it("a table that another module changes is not a constant, and types are the sam
     vm.callSync("change");
     expect(owner.callSync("call", 0)).toBe(9);
     await failure(() => owner.call("call", 1), OTHER_TYPE);
+  });
+});
+
+it("two modules have constant tables of their own", async () => {
+  const image = await imageOfModules([
+    ["first", withTable("")],
+    ["main", withTable("").replace("(i32.const 2))", "(i32.const 20))")],
+  ]);
+  expect(hasConstantTable(image)).toBe(true);
+  await withVm(image, KEEP, async (vm) => {
+    const first = vm.module("first");
+    expect([first.callSync("call", 1), vm.callSync("call", 1)]).toEqual([2, 20]);
+    expect([first.callSync("two"), vm.callSync("two")]).toEqual([2, 20]);
+    await failure(() => first.call("call", 3), OTHER_TYPE);
+  });
+});
+
+it("of many tables all work", async () => {
+  const tables = Array.from(
+    { length: 20 },
+    (_, i) =>
+      `(table $t${i} 1 funcref) (elem (table $t${i}) (i32.const 0) func $f${i}) (func $f${i} (result i32) (i32.const ${i}))
+      (func (export "call${i}") (param i32) (result i32) (call_indirect $t${i} (type $number) (local.get 0)))`,
+  ).join("\n");
+  const image = await imageOf("tables", `(module (type $number (func (result i32))) ${tables})`);
+  await withVm(image, KEEP, async (vm) => {
+    for (let i = 0; i < 20; i++) {
+      expect(vm.callSync(`call${i}`, 0)).toBe(i);
+      await failure(() => vm.call(`call${i}`, 1), OOB_TABLE);
+    }
   });
 });
 
