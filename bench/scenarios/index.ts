@@ -3,6 +3,7 @@ import type { Scenario } from "../scenario.ts";
 import { coldDirect } from "./cold-direct.ts";
 import { coldStaged } from "./cold-staged.ts";
 import { compileModules } from "./compile.ts";
+import { compileLarge } from "./compile-large.ts";
 import { compute } from "./compute.ts";
 import { density } from "./density.ts";
 import { exits } from "./exits.ts";
@@ -29,4 +30,5 @@ export const SCENARIOS: readonly Scenario[] = [
   exits,
   compute,
   compileModules,
+  compileLarge,
 ];

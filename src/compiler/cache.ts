@@ -10,7 +10,7 @@ import { join, relative } from "node:path";
 import { BC_ABI_VERSION } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { Image } from "../image/image.ts";
-import { COMMON_FLAGS, MODULE_FLAGS, meteringFlags, RUNTIME_FLAGS, STUBS, targetFlags } from "./cc.ts";
+import { COMMON_FLAGS, meteringFlags, moduleFlags, RUNTIME_FLAGS, STUBS, targetFlags } from "./cc.ts";
 import type { CheckedCompileOptions } from "./options.ts";
 import { type CCompiler, simdeIdentity } from "./toolchain.ts";
 
@@ -50,7 +50,7 @@ export function cacheKey(
     simde: simdeIdentity(),
     flags: [
       ...COMMON_FLAGS,
-      ...MODULE_FLAGS,
+      ...moduleFlags(options.optimize),
       ...targetFlags(options.targetCpu),
       ...meteringFlags(options.metering),
     ],

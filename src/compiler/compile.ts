@@ -23,11 +23,12 @@ import { adaptGeneratedCode } from "./adapt.ts";
 import { packBundles } from "./bundle-source.ts";
 import { cacheKey, defaultCacheFolder, readCache, runtimeKey, writeCache } from "./cache.ts";
 import { throwIfCancelled } from "./cancel.ts";
-import { canonicalModule, importModule } from "./canonical-module.ts";
+import { canonicalModule, importModule, moduleName } from "./canonical-module.ts";
 import { buildImage, readLinked, type Sources } from "./cc.ts";
 import { describeImage, tableCapacities } from "./describe.ts";
 import { EntryList } from "./entries.ts";
 import { glueSource, linkedSymbols, mailboxSlots } from "./glue.ts";
+import { adaptIndirectCalls, numberFunctionTypes } from "./indirect-calls.ts";
 import {
   chunkFile,
   dataInImage,
@@ -200,7 +201,7 @@ function imageSources(
   options: CheckedCompileOptions,
 ): Omit<Sources, "include" | "cache" | "runtimeKey"> {
   const entries = new EntryList(units, !options.instantiateAtBoot);
-  const generated = translations.map(({ source }) => source);
+  const generated = numberFunctionTypes(translations.map(({ source }) => source));
   const hasVectors = translations.map(usesVectors);
   const capacities = tableCapacities(units, generated, options.maxTableElements);
   const manifest = describeImage(units, plan, entries, capacities, version, options);
@@ -214,9 +215,13 @@ function imageSources(
       const own = plan.modules[module]?.memories ?? [];
       const base = own.length > 1 ? undefined : linearVirtual(own[0] ?? 0);
       return (
+        HIDDEN +
         (hasVectors[module] ? VECTOR_HEADER : "") +
         (payments[module] ? FUEL_HEADER : "") +
-        adaptGeneratedCode(source, base, dataInImage(info), payments[module])
+        adaptIndirectCalls(
+          adaptGeneratedCode(source, base, dataInImage(info), payments[module]),
+          moduleName(module),
+        )
       );
     }),
     glueC:
@@ -243,6 +248,8 @@ function imageSources(
   };
 }
 
+/** Also of what is only declared: it is all in one image, so no address needs to be looked up. */
+const HIDDEN = "#pragma GCC visibility push(hidden)\n";
 const VECTOR_HEADER = '#include "vector.h"\n';
 const FUEL_HEADER = '#include "fuel.h"\n';
 

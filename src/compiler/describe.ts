@@ -4,7 +4,7 @@ import { BC_ABI_VERSION, BC_WASM_PAGE_SIZE } from "../abi.ts";
 import type { ImageExport, ImageModule, Manifest } from "../image/manifest.ts";
 import { packageVersion } from "../version.ts";
 import { symbolName } from "./canonical-module.ts";
-import { COMMON_FLAGS, MODULE_FLAGS, meteringFlags, targetFlags } from "./cc.ts";
+import { COMMON_FLAGS, meteringFlags, moduleFlags, targetFlags } from "./cc.ts";
 import type { EntryList } from "./entries.ts";
 import type { LinkPlan } from "./linker.ts";
 import type { CheckedCompileOptions } from "./options.ts";
@@ -43,11 +43,10 @@ export function describeImage(
       barecell: packageVersion,
       compiler,
       flags: [
-        `-O${options.optimize}`,
+        ...moduleFlags(options.optimize),
         ...targetFlags(options.targetCpu),
         ...meteringFlags(options.metering),
         ...COMMON_FLAGS,
-        ...MODULE_FLAGS,
       ],
     },
     targetCpu: options.targetCpu,

@@ -27,6 +27,32 @@ const SOURCE = `(module
   (func (export "global_after") (param i32)
     (drop (i32.load (local.get 0)))
     (global.set $mark (i32.const 3)))
+  ;; Loads whose value is not needed, or only on one way.
+  (func (export "void") (param i32) (result i32) (i32.and (i32.load (local.get 0)) (i32.const 0)))
+  (func (export "narrow") (param i32) (i32.store8 (i32.const 0) (i32.shl (i32.load8_u (local.get 0)) (i32.const 8))))
+  (func (export "known") (param i32) (result i32) (i32.lt_u (i32.load8_u (local.get 0)) (i32.const 256)))
+  (func (export "one_way") (param i32 i32) (result i32) (local i32)
+    (local.set 2 (i32.load (local.get 0)))
+    (if (result i32) (local.get 1) (then (local.get 2)) (else (i32.const 1))))
+  (func (export "in_loop") (param i32) (result i32) (local i32)
+    (loop
+      (global.set $mark (i32.add (global.get $mark) (i32.const 1)))
+      (drop (i32.load (local.get 0)))
+      (local.set 0 (i32.add (local.get 0) (i32.const 4)))
+      (br_if 0 (i32.lt_u (local.tee 1 (i32.add (local.get 1) (i32.const 1))) (i32.const 100))))
+    (local.get 1))
+  ;; Without effects but for its traps: not inlined, since it calls itself.
+  (func $divide (param i32 i32) (result i32)
+    (if (result i32) (local.get 0)
+      (then (i32.add (i32.const 3) (call $divide (i32.sub (local.get 0) (i32.const 1)) (local.get 1))))
+      (else (i32.div_u (i32.const 100) (local.get 1)))))
+  (func (export "before_call") (param i32 i32 i32) (result i32) (local i32)
+    (global.set $mark (i32.const 1))
+    (local.set 3 (i32.load (local.get 0)))
+    (global.set $mark (i32.const 2))
+    (drop (call $divide (i32.const 5) (local.get 1)))
+    (global.set $mark (i32.const 3))
+    (if (result i32) (local.get 2) (then (local.get 3)) (else (i32.const 1))))
   (func (export "straddling") (param i32) (i64.store (local.get 0) (i64.const -1)))
   (func (export "division") (param i32 i32) (result i32)
     (i32.store (local.get 0) (i32.const 5))
@@ -73,6 +99,26 @@ describe.each([1, 2, 3] as const)("at -O%i", (optimize) => {
     expect(vm.global("mark")).toBe(1);
     await traps("global_after", LAST + 1);
     expect(vm.global("mark")).toBe(1);
+  });
+  it.each(["void", "narrow", "known", "one_way"])(
+    "a load whose value decides nothing traps: %s",
+    async (name) => {
+      const rest = name === "one_way" ? [0] : [];
+      await traps(name, LAST + 4, ...rest);
+      await vm.call(name, LAST, ...rest);
+    },
+  );
+  it("a loop of loads ends at the first that does not fit", async () => {
+    vm.setGlobal("mark", 0);
+    await traps("in_loop", LAST - 8);
+    expect(vm.global("mark")).toBe(4);
+  });
+  it("a load before a call that traps traps first, and a global has the value of that moment", async () => {
+    await traps("before_call", LAST + 4, 0, 0);
+    expect(vm.global("mark")).toBe(1);
+    await failure(() => vm.call("before_call", LAST, 0, 0), "BARECELL_TRAP_INTEGER_DIVIDE_BY_ZERO");
+    expect(vm.global("mark")).toBe(2);
+    expect(await vm.call("before_call", LAST, 5, 0)).toBe(1);
   });
   it("nothing of a straddling store is written", async () => {
     vm.memory.write(LAST, new Uint8Array(4));

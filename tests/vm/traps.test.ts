@@ -214,7 +214,7 @@ describe("table traps", async () => {
 });
 
 describe("call stack", async () => {
-  /** Nothing inlines through a table. */
+  /** Nothing inlines through a table whose index is not known when compiling. */
   const image = await imageOf(
     "stack",
     `(module
@@ -222,15 +222,16 @@ describe("call stack", async () => {
       (memory (export "memory") 1)
       (table 8 funcref) (elem (i32.const 0) $innermost $middle $ping $pong)
       (global $depth (export "depth") (mut i64) (i64.const 0))
+      (global $first (export "first") (mut i32) (i32.const 0))
       (func $innermost (type $plain) unreachable)
-      (func $middle (type $plain) (call_indirect (type $plain) (i32.const 0)))
-      (func $outer (export "outer") (call_indirect (type $plain) (i32.const 1)))
+      (func $middle (type $plain) (call_indirect (type $plain) (global.get $first)))
+      (func $outer (export "outer") (call_indirect (type $plain) (i32.add (global.get $first) (i32.const 1))))
       (func $direct (export "direct") (param i64) (result i64)
         (i64.add (i64.const 1) (call $direct (i64.add (local.get 0) (global.get $depth)))))
       (func $ping (export "mutual") (type $deep)
-        (i64.add (i64.const 1) (call_indirect (type $deep) (i64.mul (local.get 0) (i64.const 3)) (i32.const 3))))
+        (i64.add (i64.const 1) (call_indirect (type $deep) (i64.mul (local.get 0) (i64.const 3)) (i32.add (global.get $first) (i32.const 3)))))
       (func $pong (type $deep)
-        (i64.add (i64.const 2) (call_indirect (type $deep) (i64.add (local.get 0) (i64.const 3)) (i32.const 2))))
+        (i64.add (i64.const 2) (call_indirect (type $deep) (i64.add (local.get 0) (i64.const 3)) (i32.add (global.get $first) (i32.const 2)))))
       (func $big (export "big") (param i64) (result i64) (local ${"i64 ".repeat(2000)})
         ${Array.from({ length: 500 }, (_, i) => `(local.set ${i + 1} (i64.load (i32.and (i32.wrap_i64 (local.get ${i})) (i32.const 0xff8))))`).join("")}
         (call $big (i64.add (local.get 0) (i64.const 1)))
