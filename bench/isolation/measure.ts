@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describeMachine } from "../machine.ts";
-import type { Peer } from "../peers/peer.ts";
+import { type Peer, Unavailable } from "../peers/peer.ts";
 import { errorText } from "../peers/support/error-text.ts";
 import { crash, spin } from "../workloads/faults.ts";
 import type { Workload } from "../workloads/workload.ts";
@@ -48,29 +48,23 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
   const findings = request.peers.map(unknownYet);
   const cells: CellResult[] = [];
   const timelines: TimelineResult[] = [];
+  let workloads = request.workloads;
   let run: Run | undefined;
   try {
     request.progress("building what the peers run");
     const setting = await buildTools(scratch);
     const current = new Run(request.plan, setting, request.signal, request.progress);
     run = current;
-    const tasks = new Map<string, Task>();
-    for (const workload of [nothing, crash, spin, ...request.workloads]) {
-      current.progress(`building ${workload.name}`);
-      if (tasks.has(workload.name)) continue;
-      tasks.set(workload.name, {
-        workload,
-        program: await buildProgram(workload, setting, request.plan.quick),
-      });
-    }
+    const tasks = await buildAll(current, [nothing, crash, spin, ...request.workloads]);
     const task = (name: string): Task => tasks.get(name) as Task;
+    workloads = request.workloads.filter(({ name }) => tasks.has(name));
     const faults: FaultTasks = { crash: task("crash"), spin: task("spin"), nothing: task(NOTHING) };
     const contenders: Contender[] = [];
     for (const peer of request.peers) {
       const found = await findContender(current, peer, task(NOTHING), findingsOf(findings, peer));
       if (found !== undefined) contenders.push(found);
     }
-    for (const { name } of request.workloads) {
+    for (const { name } of workloads) {
       cells.push(...(await measureLatency(current, task(name), contenders, summarize)));
     }
     for (const contender of contenders) {
@@ -80,7 +74,7 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
         findingsOf(findings, contender.peer),
         timelines,
         faults,
-        request.workloads.map(({ name }) => task(name)),
+        workloads.map(({ name }) => task(name)),
       );
     }
   } catch (error) {
@@ -99,7 +93,7 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
     quick: request.plan.quick,
     machine,
     plan: { ...request.plan },
-    workloads: request.workloads.map(({ name, title, n, quick }) => ({
+    workloads: workloads.map(({ name, title, n, quick }) => ({
       name,
       title,
       n: request.plan.quick ? (quick?.n ?? n) : n,
@@ -111,6 +105,25 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
   };
 }
 
+/** By name. A workload that is no part of the project and not present is left out, with a warning. @throws Interrupted */
+async function buildAll(run: Run, workloads: readonly Workload[]): Promise<Map<string, Task>> {
+  const tasks = new Map<string, Task>();
+  for (const workload of workloads) {
+    run.progress(`building ${workload.name}`);
+    if (tasks.has(workload.name)) continue;
+    try {
+      tasks.set(workload.name, {
+        workload,
+        program: await buildProgram(workload, run.setting, run.plan.quick),
+      });
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      run.warnings.push(`${workload.name} was not measured: ${error.message} (${error.install})`);
+    }
+  }
+  return tasks;
+}
+
 const findingsOf = (findings: readonly Findings[], peer: Peer): Findings =>
   findings.find(({ name }) => name === peer.name) as Findings;
 
@@ -120,6 +133,7 @@ function unknownYet(peer: Peer): Findings {
     title: peer.title,
     wall: peer.wall,
     isOwn: peer.isOwn ?? false,
+    isAhead: peer.isAhead ?? false,
     status: "unavailable",
     reason: "the measurement ended before it was looked at",
     install: null,

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type * as command from "../../bench/isolation/command.ts";
 import { difference } from "../../bench/isolation/compare.ts";
 import { processTree, proportionalBytes } from "../../bench/isolation/process-memory.ts";
@@ -14,9 +14,12 @@ import { findings } from "../../bench/isolation/report/findings.ts";
 import { spellBytes, spellUs } from "../../bench/isolation/report/format.ts";
 import { html } from "../../bench/isolation/report/html.ts";
 import { loadSummarizer } from "../../bench/isolation/statistics.ts";
-import { type Setting, WALLS } from "../../bench/peers/peer.ts";
+import { inProject, testData } from "../../bench/paths.ts";
+import { type Setting, Unavailable, WALLS } from "../../bench/peers/peer.ts";
 import { instantiate } from "../../bench/peers/support/wasm-instance.ts";
+import type { Workload } from "../../bench/workloads/workload.ts";
 import type { BenchModule } from "../../src/cli/bench.ts";
+import { announceSkip } from "../support/environment.ts";
 import { sampleReport } from "./sample-report.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "barecell-bench-parts-"));
@@ -49,7 +52,7 @@ describe("workloads", () => {
   it("come to the same result natively and as WebAssembly, and it is the one that is stated", async () => {
     expect(setting.launcherPath).not.toBeNull();
     expect(setting.floorPath).not.toBeNull();
-    for (const workload of await allWorkloads()) {
+    for (const workload of (await allWorkloads()).filter(({ source }) => source !== null)) {
       const program = await buildProgram(workload, setting, true);
       expect(program.nativeProblem, workload.name).toBeNull();
       const words = [String(program.n), String(program.input?.length ?? 0), "run"];
@@ -64,6 +67,47 @@ describe("workloads", () => {
       expect(printed.subarray(end + 1)).toEqual(Buffer.from(program.output));
     }
   }, 240_000);
+});
+
+describe("CoreMark", () => {
+  const isThere = existsSync(testData("bench", "wasm3", "coremark", "coremark-minimal.wasm"));
+  if (!isThere) announceSkip("CoreMark as a workload", "the program is no part of the project");
+  const coremark = async () => (await allWorkloads()).find(({ name }) => name === "coremark") as Workload;
+
+  it.skipIf(!isThere)("does the same work each time, and knows that it is right", async () => {
+    const setting = { scratch, launcherPath: null, floorPath: null };
+    for (const quick of [true, false]) {
+      const program = await buildProgram(await coremark(), setting, quick);
+      expect(program).toMatchObject({
+        programPath: null,
+        nativeProblem: expect.stringContaining("C source"),
+      });
+      const module = new WebAssembly.Module(readFileSync(program.wasmPath));
+      expect(WebAssembly.Module.imports(module)).toEqual([]);
+      expect(instantiate(module, program).run().result).toBe(program.expected);
+    }
+    // It says 0 where its results are not those that it knows: here, since it knows others.
+    const path = (await buildProgram(await coremark(), setting, true)).wasmPath;
+    const bytes = readFileSync(path);
+    const known = Buffer.from("b0d44033796a14e7c1e3", "hex");
+    expect(bytes.indexOf(known)).toBeGreaterThan(0);
+    bytes.fill(0, bytes.indexOf(known), bytes.indexOf(known) + known.length);
+    const broken = new WebAssembly.Instance(new WebAssembly.Module(bytes), {}).exports["kernel_run"];
+    expect((broken as (n: number) => number)(0)).toBe(0);
+  });
+
+  it("is left out with the reason where the program is not there, or is another one", async () => {
+    const setting = { scratch, launcherPath: null, floorPath: null };
+    for (const path of ["/nonexistent", inProject("bench/workloads/wasm/fib.wasm")]) {
+      vi.stubEnv("BARECELL_COREMARK", path);
+      await expect(buildProgram(await coremark(), setting, true)).rejects.toMatchObject({
+        constructor: Unavailable,
+        message: expect.stringContaining(path),
+        install: expect.stringContaining("BARECELL_COREMARK"),
+      });
+    }
+    vi.unstubAllEnvs();
+  });
 });
 
 describe("peers", () => {
@@ -140,6 +184,14 @@ describe("the report", () => {
     const cells = [...report.cells, ...second.cells.map((cell) => ({ ...cell, peer: "own2" }))];
     const peers = [...report.peers, ...second.peers.map((peer) => ({ ...peer, name: "own2" }))];
     expect(findings({ ...report, cells, peers }).faster).toEqual([]);
+  });
+
+  it("does not compare what has VMs ready with what begins with nothing, unless there is nothing else", () => {
+    const report = sampleReport({ "own-ahead": 20, own: 100, quick: 50 });
+    expect(findings(report)).toMatchObject({ faster: [{ peer: "quick", own: "own" }], slower: [] });
+    expect(findings(sampleReport({ "own-ahead": 20, quick: 50 })).slower).toMatchObject([
+      { peer: "quick", own: "own-ahead", ratio: 2.5 },
+    ]);
   });
 
   it("has every sample as a line of CSV", () => {

@@ -4,13 +4,14 @@ import type { Json, Width } from "./chart.ts";
 import { latencyChart, memoryChart, startChart, throughputChart, timelineChart } from "./charts.ts";
 import { wallColor } from "./colors.ts";
 import type { Draw } from "./draw.ts";
-import { byPeer, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
+import { byPeer, COMPARED, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
 import { digits, spellBytes, spellUs } from "./format.ts";
 import { html, type Markup, raw, table } from "./html.ts";
 import { isolationChart } from "./isolation-chart.ts";
 import { machineRows } from "./markdown.ts";
 import { methodText, PITFALLS } from "./method.ts";
 import { STYLE } from "./page-style.ts";
+import { TIME_HEAD, timeRows } from "./time-table.ts";
 import { cellOf, mainWorkload, measuredPeers, otherPeers, peerOf, WALL_NAMES, WALL_ORDER } from "./view.ts";
 
 export async function renderPage(report: IsolationReport, draw: Draw): Promise<string> {
@@ -115,7 +116,7 @@ function slowerPart(report: IsolationReport): Markup {
   return html`
 <h2>Slower than barecell</h2>
 ${cards(report, slower, "slower", "No peer was clearly slower with any workload.")}
-<p class="note">Medians against those of barecell's fastest way to start, where their 95 % intervals do not meet${even.length === 0 ? "" : open}.</p>`;
+<p class="note">${COMPARED} Said only where their 95 % intervals do not meet${even.length === 0 ? "" : open}.</p>`;
 }
 
 function cards(report: IsolationReport, list: readonly Comparison[], kind: string, none: string): Markup {
@@ -148,13 +149,26 @@ async function latencies(report: IsolationReport, figure: Figure): Promise<Marku
       `Distribution of times: ${name}`,
       name === main ? `${note} Thin ticks: single requests.` : note,
     );
+    const numbers = timeTable(report, name);
     parts.push(
       name === main
-        ? html`<h3>${name}: ${title}</h3>${picture}`
-        : html`<details><summary>${name}: ${title}</summary>${picture}</details>`,
+        ? html`<h3>${name}: ${title}</h3>${picture}<details><summary>In figures</summary>${numbers}</details>`
+        : html`<details><summary>${name}: ${title}</summary>${picture}${numbers}</details>`,
     );
   }
   return parts;
+}
+
+function timeTable(report: IsolationReport, workload: string): Markup {
+  const rows = timeRows(report, workload).map(([title = "", wall = "", ...times]) => [
+    html`<th>${title}</th>`,
+    html`<td>${wall}</td>`,
+    // A reason has no figures behind it.
+    ...(times[1] === ""
+      ? [html`<td class="text" colspan="${times.length}">${times[0] ?? ""}</td>`]
+      : times.map((time) => html`<td class="num">${time}</td>`)),
+  ]);
+  return table(TIME_HEAD, rows, measuredPeers(report).map(rowClass), 2);
 }
 
 async function throughputs(report: IsolationReport, figure: Figure): Promise<Markup[]> {
@@ -199,7 +213,7 @@ function matrix(report: IsolationReport): Markup {
     rows.map(({ className }) => className),
     1,
   )}
-<p class="note">Median from request to result. Red: clearly faster than barecell's fastest way.</p>`;
+<p class="note">Median from request to result. Red: clearly faster than barecell's fastest way that makes a VM for the request.</p>`;
 }
 
 function effects(report: IsolationReport): Markup {
