@@ -7,7 +7,7 @@ import { type Peer, Unavailable } from "../peers/peer.ts";
 import { errorText } from "../peers/support/error-text.ts";
 import { crash, spin } from "../workloads/faults.ts";
 import type { Workload } from "../workloads/workload.ts";
-import { type FaultTasks, tryCrash, tryStop } from "./faults.ts";
+import { type FaultTasks, tryFaults } from "./faults.ts";
 import { measureLatency } from "./latency.ts";
 import { measureMemory } from "./memory.ts";
 import { PeerFailed } from "./peer-process.ts";
@@ -21,6 +21,7 @@ import {
   type TimelineResult,
 } from "./result.ts";
 import { type Contender, Interrupted, Run, type Task } from "./run.ts";
+import { severalAtOnce } from "./several-at-once.ts";
 import { loadSummarizer } from "./statistics.ts";
 import { measureThroughput, throughputProblem } from "./throughput.ts";
 
@@ -59,11 +60,11 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
     const task = (name: string): Task => tasks.get(name) as Task;
     workloads = request.workloads.filter(({ name }) => tasks.has(name));
     const faults: FaultTasks = { crash: task("crash"), spin: task("spin"), nothing: task(NOTHING) };
-    const contenders: Contender[] = [];
-    for (const peer of request.peers) {
-      const found = await findContender(current, peer, task(NOTHING), findingsOf(findings, peer));
-      if (found !== undefined) contenders.push(found);
-    }
+    // Nothing is measured yet, so they may be in each other's way.
+    const found = await severalAtOnce(request.peers, (peer) =>
+      findContender(current, peer, task(NOTHING), findingsOf(findings, peer)),
+    );
+    const contenders = found.filter((contender) => contender !== undefined);
     for (const { name } of workloads) {
       cells.push(...(await measureLatency(current, task(name), contenders, summarize)));
     }
@@ -107,21 +108,18 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
 
 /** By name. A workload that is no part of the project and not present is left out, with a warning. @throws Interrupted */
 async function buildAll(run: Run, workloads: readonly Workload[]): Promise<Map<string, Task>> {
-  const tasks = new Map<string, Task>();
-  for (const workload of workloads) {
+  const byName = new Map(workloads.map((workload) => [workload.name, workload]));
+  const tasks = await severalAtOnce([...byName.values()], async (workload) => {
     run.progress(`building ${workload.name}`);
-    if (tasks.has(workload.name)) continue;
     try {
-      tasks.set(workload.name, {
-        workload,
-        program: await buildProgram(workload, run.setting, run.plan.quick),
-      });
+      return { workload, program: await buildProgram(workload, run.setting, run.plan.quick) };
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;
       run.warnings.push(`${workload.name} was not measured: ${error.message} (${error.install})`);
+      return undefined;
     }
-  }
-  return tasks;
+  });
+  return new Map(tasks.filter((task) => task !== undefined).map((task) => [task.workload.name, task]));
 }
 
 const findingsOf = (findings: readonly Findings[], peer: Peer): Findings =>
@@ -226,10 +224,7 @@ async function lookCloser(
     }
   }
   await attempt(async () => {
-    findings.stop = await tryStop(run, faults, contender);
-  }, warn);
-  await attempt(async () => {
-    findings.crash = await tryCrash(run, faults, contender);
+    Object.assign(findings, await tryFaults(run, faults, contender));
   }, warn);
 }
 

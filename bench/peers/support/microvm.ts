@@ -14,11 +14,11 @@ import {
 import { type LocalInstance, prepareLocal } from "./in-process.ts";
 
 /** The host's process gets a VM that works, or the reason why not, in barecell's own words. */
-export async function vmAvailable(): Promise<Availability> {
+export async function vmAvailable(setting: Setting): Promise<Availability> {
   // An empty module: checks KVM, the addon and the compiler at once.
   const empty = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0);
   try {
-    const vm = MicroVM.bootSync(await compile(empty, { name: "empty", cache: false }));
+    const vm = MicroVM.bootSync(await compile(empty, { name: "empty", cache: cacheOf(setting) }));
     vm.dispose();
   } catch (error) {
     if (!isBarecellError(error)) throw error;
@@ -31,9 +31,11 @@ export async function vmAvailable(): Promise<Availability> {
 export function imageOf(program: Program, setting: Setting): Promise<Image> {
   return compile(readFileSync(program.wasmPath), {
     name: program.name,
-    cache: join(setting.scratch, "images"),
+    cache: cacheOf(setting),
   });
 }
+
+const cacheOf = ({ scratch }: Setting): string => join(scratch, "images");
 
 /** How a program's VMs are booted; all else is as barecell has it by default. */
 export function bootOptions({ callsHost }: Program, boot: "staged" | "direct"): BootOptions {
