@@ -135,7 +135,7 @@ if (wanted("native")) {
   check("native tests under AddressSanitizer and UBSan", [process.execPath, "scripts/test-native.mjs"]);
   vitest(
     "VM tests on the sanitizer build of the addon",
-    ["tests/vm", "tests/hostile/racing"],
+    ["tests/vm", "tests/hostile/racing", "tests/streams", "tests/observe", "tests/pool"],
     sanitizerEnvironment(),
   );
 }

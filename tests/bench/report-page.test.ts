@@ -17,7 +17,10 @@ const LOOK = readFileSync(new URL("./look-at-page.mjs", import.meta.url), "utf8"
   "",
 );
 
-const BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const BROWSERS = [
+  ...["chromium", "chromium-headless-shell", "chromium-browser"],
+  ...["google-chrome", "google-chrome-stable"],
+];
 const browser = BROWSERS.find((name) => spawnSync(name, ["--version"]).status === 0);
 if (browser === undefined) {
   announceSkip("the report's page in a browser", "needs Chromium (apt-get install chromium)");
