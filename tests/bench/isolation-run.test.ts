@@ -86,8 +86,8 @@ describe("bench isolation", () => {
     );
     expect(read(out, "report.csv").trim().split("\n")).toHaveLength(1 + MEASURED.length * 2 * 6);
     const page = read(out, "report.html");
-    // Two widths of: isolation, start, two latencies, throughput, memory, timeline.
-    expect(page.match(/<svg /g)?.length).toBe(2 * 7);
+    // Two widths of: isolation, comparison, start, two latencies, throughput, memory, timeline.
+    expect(page.match(/<svg /g)?.length).toBe(2 * 8);
     for (const { command, machine } of [report]) {
       for (const name of ["report.md", "report.html"]) {
         expect(read(out, name)).toContain(command);

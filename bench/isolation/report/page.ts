@@ -3,6 +3,7 @@ import type { IsolationReport, PeerResult } from "../result.ts";
 import type { Json, Width } from "./chart.ts";
 import { latencyChart, memoryChart, startChart, throughputChart, timelineChart } from "./charts.ts";
 import { wallColor } from "./colors.ts";
+import { comparisonChart } from "./comparison-chart.ts";
 import type { Draw } from "./draw.ts";
 import { byPeer, COMPARED, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
 import { digits, spellBytes, spellUs } from "./format.ts";
@@ -30,8 +31,9 @@ ${warnings(report)}
 ${fasterPart(report)}
 <h2>Isolation against time</h2>
 ${colorKey(report)}
-${await figure((width) => isolationChart(report, main, width), "Kind of wall against time from request to result", `Workload “${main}”: ${title}. Further down is a stronger kind of wall; further left is faster.`)}
+${await figure((width) => isolationChart(report, main, width), "Kind of wall against time from request to result", `Workload “${main}”: ${title}. Further down is a stronger kind of wall; further left is faster. ${AHEAD_NOTE}`)}
 ${slowerPart(report)}
+${await comparisonPart(report, figure)}
 <h2>Start</h2>
 ${await figure((width) => startChart(report, main, width), "Time until ready", "From the request until the instance could run the function, median.")}
 <h2>From request to result</h2>
@@ -101,6 +103,9 @@ function warnings(report: IsolationReport): Markup[] {
   return texts.map((text) => html`<p class="warn">${text}</p>`);
 }
 
+/** What keeps instances ready is no match for what makes one. */
+const AHEAD_NOTE = "Hollow: the instance was made before the request came.";
+
 /** First of all: what speaks against us. */
 function fasterPart(report: IsolationReport): Markup {
   if (!hasOwn(report)) return html`<p class="warn">${NOT_COMPARED}</p>`;
@@ -119,14 +124,31 @@ ${cards(report, slower, "slower", "No peer was clearly slower with any workload.
 <p class="note">${COMPARED} Said only where their 95 % intervals do not meet${even.length === 0 ? "" : open}.</p>`;
 }
 
+/** What is more is in the picture of all comparisons. */
+const MOST_ON_CARD = 3;
+
 function cards(report: IsolationReport, list: readonly Comparison[], kind: string, none: string): Markup {
   if (list.length === 0) return html`<p>${none}</p>`;
   return html`<ul class="cards">${[...byPeer(list)].map(([name, entries]) => {
-    const items = entries.map(
-      ({ workload, ratio }) => `${workload} ${digits(ratio < 1 ? 1 / ratio : ratio)}×`,
-    );
-    return html`<li class="${kind}"><b>${peerOf(report, name)?.title ?? name}</b><span>${items.map((item, i) => html`${i === 0 ? "" : " · "}<span class="whole">${item}</span>`)}</span></li>`;
+    const factor = ({ ratio }: Comparison): number => (ratio < 1 ? 1 / ratio : ratio);
+    const sorted = [...entries].sort((a, b) => factor(b) - factor(a));
+    const items = sorted
+      .slice(0, sorted.length === MOST_ON_CARD + 1 ? undefined : MOST_ON_CARD)
+      .map((entry) => `${entry.workload} ${digits(factor(entry))}×`);
+    if (items.length < sorted.length) items.push(`and ${sorted.length - items.length} more`);
+    return html`<li class="${kind}"><b>${peerOf(report, name)?.title ?? name}</b><span>${items.map((item, i) => html`<span class="whole">${item}${i < items.length - 1 ? " ·" : ""}</span> `)}</span></li>`;
   })}</ul>`;
+}
+
+async function comparisonPart(report: IsolationReport, figure: Figure): Promise<Markup> {
+  if (!hasOwn(report) || report.workloads.length < 2) return html``;
+  return html`
+<h2>Every workload</h2>
+${await figure(
+  (width) => comparisonChart(report, width),
+  "How many times faster or slower each peer is with each workload",
+  "Red: the peer is so many times faster than barecell; green: slower. The deeper, the more. Grey, =: too close to call. Empty: not measured; the table below says why.",
+)}`;
 }
 
 function colorKey(report: IsolationReport): Markup {
