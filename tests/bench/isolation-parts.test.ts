@@ -1,6 +1,6 @@
 /** The parts of `barecell bench`: workloads, peers, figures, comparisons and files, each by itself. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -208,6 +208,34 @@ describe("the report", () => {
       '<p title="&quot;&amp;">&lt;script&gt;1<b>x</b></p>',
     );
   });
+});
+
+describe("the figure for the README", () => {
+  const script = inProject("scripts", "make-isolation.mjs");
+  const folder = join(scratch, "readme");
+  const run = (readme: string): string => {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "report.json"), JSON.stringify(sampleReport({ own: 100, "a & b": 50 })));
+    writeFileSync(join(folder, "README.md"), readme);
+    execFileSync(process.execPath, [script, folder, "--readme", join(folder, "README.md")], {
+      stdio: "pipe",
+    });
+    return readFileSync(join(folder, "README.md"), "utf8");
+  };
+
+  it("stands between its markers, the same each time, light and dark", () => {
+    const marks = ["<!-- isolation: made by scripts/make-isolation.mjs -->", "<!-- /isolation -->"];
+    const first = run(`before\n${marks[0]}\nold\n${marks[1]}\nafter\n`);
+    expect(first).toMatch(/^before\n<!-- isolation.*<!-- \/isolation -->\nafter\n$/s);
+    expect(first).toContain("| own | 100 µs |");
+    expect(first).toContain("](isolation.svg)");
+    expect(first).not.toContain("old");
+    const figure = readFileSync(join(folder, "isolation.svg"), "utf8");
+    expect(figure).toMatch(/^<svg [^>]*xmlns=.*prefers-color-scheme:dark.*a &amp; b.*<\/svg>\n$/s);
+    expect(run(first)).toBe(first);
+    expect(readFileSync(join(folder, "isolation.svg"), "utf8")).toBe(figure);
+    expect(() => run("no markers")).toThrow(/lacks the markers/);
+  }, 60_000);
 });
 
 describe("two reports", () => {

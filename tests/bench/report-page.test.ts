@@ -38,8 +38,11 @@ function fullReport(): IsolationReport {
   };
   const medians = Object.keys(walls).map((name, i) => [name, 0.3 * 4 ** i] as const);
   const report = sampleReport(Object.fromEntries(medians));
+  const other = "host-calls-10000";
   return {
     ...report,
+    workloads: [...report.workloads, { name: other, title: "another", n: 1 }],
+    cells: [...report.cells, ...report.cells.map((cell) => ({ ...cell, workload: other }))],
     warnings: ["something <b>odd</b> happened"],
     peers: report.peers.map((peer, i) => ({
       ...peer,
@@ -137,8 +140,8 @@ describe.skipIf(browser === undefined)("the page", () => {
       const seen = open(page, width, dark);
       expect(seen.innerWidth).toBe(width);
       expect(seen.scrollWidth, "the page is wider than its window").toBeLessThanOrEqual(width);
-      // Isolation, start, latency, throughput, memory, timeline: each in the one width that fits.
-      expect(seen.pictures).toHaveLength(6);
+      // Isolation, comparison, start, two latencies, throughput, memory, timeline: each in the one width that fits.
+      expect(seen.pictures).toHaveLength(8);
       for (const { outside, width: pictureWidth, height, texts, colors } of seen.pictures) {
         expect(outside, "words reach out of their picture").toEqual([]);
         expect(pictureWidth).toBeGreaterThan(width * 0.85);
