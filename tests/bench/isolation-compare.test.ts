@@ -1,5 +1,6 @@
 /** `barecell bench compare` as its users run it. */
 import { describe, expect, it } from "vitest";
+import { readReport } from "../../bench/isolation/compare.ts";
 import { cli, failure, jsonOf, newFile } from "../cli/support.ts";
 import { sampleReport } from "./sample-report.ts";
 
@@ -29,11 +30,13 @@ describe("bench compare", () => {
 
   it("refuses what is no report", async () => {
     await failure(["bench", "compare", before, "/nonexistent"], "BARECELL_FILE_UNREADABLE", 2);
-    for (const text of ["", "[]", "{}", '{"schema":"barecell-bench-isolation/1"}', "null"]) {
-      await failure(["bench", "compare", before, newFile("x.json", text)], "BARECELL_ARGUMENT_INVALID", 2);
-    }
+    await failure(["bench", "compare", newFile("x.json", "{}"), before], "BARECELL_ARGUMENT_INVALID", 2);
     const broken = { ...sampleReport({ own: 1 }), cells: [{ result: { p50: "x" } }] };
-    const file = newFile("x.json", JSON.stringify(broken));
-    await failure(["bench", "compare", file, before], "BARECELL_ARGUMENT_INVALID", 2);
+    const texts = ["", "[]", '{"schema":"barecell-bench-isolation/1"}', "null", JSON.stringify(broken)];
+    for (const text of texts) {
+      expect(() => readReport(newFile("x.json", text)), text).toThrow(
+        expect.objectContaining({ code: "BARECELL_ARGUMENT_INVALID" }),
+      );
+    }
   });
 });
