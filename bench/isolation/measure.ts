@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { BarecellError } from "barecell";
 import { describeMachine } from "../machine.ts";
 import { type Peer, Unavailable } from "../peers/peer.ts";
 import { errorText } from "../peers/support/error-text.ts";
@@ -41,6 +42,7 @@ type Findings = { -readonly [K in keyof PeerResult]: PeerResult[K] };
 /** The workload that stands for "anything": what is not about one of them is measured with it. */
 const NOTHING = "nothing";
 
+/** @throws BARECELL_BENCH_NOTHING_MEASURED if none of the workloads is present */
 export async function measure(request: MeasureRequest, nothing: Workload): Promise<IsolationReport> {
   const started = new Date().toISOString();
   const machine = describeMachine();
@@ -59,6 +61,9 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
     const tasks = await buildAll(current, [nothing, crash, spin, ...request.workloads]);
     const task = (name: string): Task => tasks.get(name) as Task;
     workloads = request.workloads.filter(({ name }) => tasks.has(name));
+    if (workloads.length === 0) {
+      throw new BarecellError("BARECELL_BENCH_NOTHING_MEASURED", current.warnings.join("; "));
+    }
     const faults: FaultTasks = { crash: task("crash"), spin: task("spin"), nothing: task(NOTHING) };
     // Nothing is measured yet, so they may be in each other's way.
     const found = await severalAtOnce(request.peers, (peer) =>

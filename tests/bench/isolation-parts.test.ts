@@ -10,7 +10,7 @@ import { processTree, proportionalBytes } from "../../bench/isolation/process-me
 import { buildProgram, buildTools } from "../../bench/isolation/programs.ts";
 import { allPeers, allWorkloads } from "../../bench/isolation/registry.ts";
 import { renderCsv } from "../../bench/isolation/report/csv.ts";
-import { findings } from "../../bench/isolation/report/findings.ts";
+import { comparedWith, findings } from "../../bench/isolation/report/findings.ts";
 import { spellBytes, spellUs } from "../../bench/isolation/report/format.ts";
 import { html } from "../../bench/isolation/report/html.ts";
 import { loadSummarizer } from "../../bench/isolation/statistics.ts";
@@ -192,6 +192,8 @@ describe("the report", () => {
     expect(findings(sampleReport({ "own-ahead": 20, quick: 50 })).slower).toMatchObject([
       { peer: "quick", own: "own-ahead", ratio: 2.5 },
     ]);
+    expect(comparedWith(report)).toContain("makes a VM for the request");
+    expect(comparedWith(sampleReport({ "own-ahead": 20, quick: 50 }))).toContain("before the request");
   });
 
   it("has every sample as a line of CSV", () => {

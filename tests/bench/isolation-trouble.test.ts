@@ -16,6 +16,9 @@ import { announceSkip } from "../support/environment.ts";
 const hasRunc = process.getuid?.() === 0 && spawnSync("runc", ["--version"]).status === 0;
 if (!hasRunc) announceSkip("containers of the benchmark", "needs root and runc (apt-get install runc)");
 
+const canBeNobody = canUnshare && spawnSync("unshare", ["--user", "true"]).status === 0;
+if (!canBeNobody) announceSkip("the benchmark without root", "needs root and user namespaces");
+
 const QUICK = ["bench", "isolation", "--quick"];
 const read = (folder: string, name: string): string => readFileSync(join(folder, name), "utf8");
 const reportIn = (folder: string): IsolationReport =>
@@ -45,6 +48,14 @@ describe("bench isolation that does not go as planned", () => {
     const args = [...QUICK, "--peers", "firecracker,kata", "--workload", "nothing", "--out", newFolder()];
     expect(await failure(args, "BARECELL_BENCH_NOTHING_MEASURED", 1)).toMatch(/kata: not yet available/);
   });
+
+  it("says so when the only workload is not there", async () => {
+    const args = [...QUICK, "--peers", "v8", "--workload", "coremark", "--out", newFolder()];
+    const env = { BARECELL_COREMARK: "/nonexistent" };
+    expect(await failure(args, "BARECELL_BENCH_NOTHING_MEASURED", 1, { env })).toMatch(
+      /coremark was not measured: .*nonexistent/,
+    );
+  }, 120_000);
 
   it("fails before measuring where it may not write", async () => {
     const file = newFile("a-file", "");
@@ -120,7 +131,7 @@ describe("bench isolation that does not go as planned", () => {
     120_000,
   );
 
-  it.skipIf(!canUnshare)(
+  it.skipIf(!canBeNobody)(
     "measures what a user who is not root may use, and says why not the rest",
     async () => {
       const out = newFolder();

@@ -64,8 +64,16 @@ export const hasOwn = (report: IsolationReport): boolean =>
 export const NOT_COMPARED =
   "barecell itself was not measured in this run, so the peers are compared with nothing.";
 
-export const COMPARED =
-  "Medians of peers are compared with barecell's fastest way that makes a VM for the request, not with those that keep VMs ready (microvm-shell, microvm-pool), which are in all tables.";
+/** What peers are compared with, in words. */
+export function comparedWith(report: IsolationReport): string {
+  const coldWasMeasured = report.cells.some(({ peer, result }) => {
+    const found = peerOf(report, peer);
+    return result !== null && found?.isOwn && !found.isAhead;
+  });
+  return coldWasMeasured
+    ? "Medians of peers are compared with barecell's fastest way that makes a VM for the request, not with those that keep VMs ready (microvm-shell, microvm-pool)."
+    : "Medians of peers are compared with VMs that were made before the request came, since none of barecell's other ways was measured.";
+}
 
 /** Comparisons of each peer, in the order they come. */
 export function byPeer(comparisons: readonly Comparison[]): Map<string, Comparison[]> {

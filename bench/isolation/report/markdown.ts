@@ -1,6 +1,6 @@
 /** The report as Markdown: all tables, no pictures. */
 import type { IsolationReport } from "../result.ts";
-import { byPeer, COMPARED, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
+import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
 import { digits, spellBytes, spellRate, spellUs } from "./format.ts";
 import { methodText, PITFALLS } from "./method.ts";
 import { TIME_HEAD, timeRows } from "./time-table.ts";
@@ -25,7 +25,7 @@ export function renderMarkdown(report: IsolationReport): string {
           summary(report, findings(report).faster, "No peer was clearly faster with any workload."),
           "## Slower than barecell",
           summary(report, findings(report).slower, "No peer was clearly slower with any workload."),
-          COMPARED,
+          comparedWith(report),
         ]
       : [NOT_COMPARED]),
     "## From request to result",

@@ -5,7 +5,7 @@ import { latencyChart, memoryChart, startChart, throughputChart, timelineChart }
 import { wallColor } from "./colors.ts";
 import { comparisonChart } from "./comparison-chart.ts";
 import type { Draw } from "./draw.ts";
-import { byPeer, COMPARED, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
+import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
 import { digits, spellBytes, spellUs } from "./format.ts";
 import { html, type Markup, raw, table } from "./html.ts";
 import { isolationChart } from "./isolation-chart.ts";
@@ -121,7 +121,7 @@ function slowerPart(report: IsolationReport): Markup {
   return html`
 <h2>Slower than barecell</h2>
 ${cards(report, slower, "slower", "No peer was clearly slower with any workload.")}
-<p class="note">${COMPARED} Said only where their 95 % intervals do not meet${even.length === 0 ? "" : open}.</p>`;
+<p class="note">${comparedWith(report)} Said only where their 95 % intervals do not meet${even.length === 0 ? "" : open}.</p>`;
 }
 
 /** What is more is in the picture of all comparisons. */

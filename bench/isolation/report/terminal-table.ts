@@ -1,6 +1,6 @@
 /** The report for a terminal. */
 import type { IsolationReport } from "../result.ts";
-import { byPeer, COMPARED, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
+import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
 import { digits, spellBytes, spellUs } from "./format.ts";
 import { cellOf, mainWorkload, measuredPeers, otherPeers, WALL_NAMES } from "./view.ts";
 
@@ -13,7 +13,7 @@ export function renderTerminal(report: IsolationReport): string[] {
       ? [
           ...comparisons("faster than barecell", faster),
           ...comparisons("slower than barecell", slower),
-          COMPARED,
+          comparedWith(report),
         ]
       : [NOT_COMPARED]),
     "",
