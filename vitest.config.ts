@@ -1,7 +1,34 @@
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** In the emulated machine of `npm run test:svm` everything takes ten times as long. */
 const slow = process.env["BARECELL_SVM"] === "1" ? 10 : 1;
+
+/** The longest, so that none of them begins last and runs alone. What is not named here follows, in vitest's own order: the largest first. */
+const LONGEST = [
+  "tests/cli/run.test.ts",
+  "tests/bench/isolation-trouble.test.ts",
+  "tests/vm/cancel-windows.test.ts",
+  "tests/programs/programs.test.ts",
+  "tests/metering/count.test.ts",
+  "tests/vm/races.test.ts",
+  "tests/image/image.test.ts",
+  "tests/vm/processes.test.ts",
+  "tests/cli/machine.test.ts",
+  "tests/cli/bad-input.test.ts",
+  "tests/hostile/exhaustion.test.ts",
+  "tests/bench/isolation-run.test.ts",
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification): number => {
+      const found = LONGEST.findIndex((name) => moduleId.endsWith(name));
+      return found < 0 ? LONGEST.length : found;
+    };
+    return (await super.sort(files)).sort((a, b) => place(a) - place(b));
+  }
+}
 
 export default defineConfig({
   test: {
@@ -12,5 +39,6 @@ export default defineConfig({
     maxWorkers: 2,
     maxConcurrency: 2,
     pool: "forks",
+    sequence: { sequencer: LongestFirst },
   },
 });

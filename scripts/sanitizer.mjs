@@ -13,5 +13,7 @@ export function sanitizerEnvironment() {
     ASAN_OPTIONS: "detect_leaks=0:handle_segv=0:allocator_may_return_null=1",
     UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1",
     BARECELL_ADDON: resolve("build/sanitize/Release/barecell.node"),
+    // For tests that cannot hold there.
+    BARECELL_SANITIZED: "1",
   };
 }

@@ -1,6 +1,6 @@
-/** What a function that misbehaves does to its host: tried out, in measuring processes of their own. */
+/** What a function that misbehaves does to its host: tried out, in a measuring process of its own. */
 import { oneLine } from "../peers/support/error-text.ts";
-import { PeerFailed, PeerProcessEnded } from "./peer-process.ts";
+import { PeerFailed, type PeerProcess, PeerProcessEnded } from "./peer-process.ts";
 import type { CrashResult, StopResult } from "./result.ts";
 import type { Contender, Run, Task } from "./run.ts";
 
@@ -11,18 +11,38 @@ export interface FaultTasks {
   readonly nothing: Task;
 }
 
-/** How long a host may take for what it should do at once, before it counts as lost. */
-const LOST_AFTER_MS = 8000;
+/** First the one that hosts may be lost by without a crash; one that is as before serves for the crash too. */
+export async function tryFaults(
+  run: Run,
+  tasks: FaultTasks,
+  contender: Contender,
+): Promise<{ readonly stop: StopResult; readonly crash: CrashResult }> {
+  let process = run.startProcess(contender.peer);
+  const clear = async (): Promise<void> => {
+    await run.endProcess(process);
+    await run.sweep(contender.peer);
+  };
+  try {
+    const stop = await tryStop(run, tasks, contender, process);
+    if (stop.verdict === "not stopped") {
+      await clear();
+      process = run.startProcess(contender.peer);
+    }
+    return { stop, crash: await tryCrash(run, tasks, contender, process) };
+  } finally {
+    await clear();
+  }
+}
 
-export async function tryCrash(
+async function tryCrash(
   run: Run,
   { crash, nothing }: FaultTasks,
   contender: Contender,
+  process: PeerProcess,
 ): Promise<CrashResult> {
   run.progress(`crash: ${contender.peer.name}`);
   const unsuited = contender.peer.unsuited?.(crash.program) ?? null;
   if (unsuited !== null) return { verdict: "not tested", detail: unsuited };
-  const process = run.startProcess(contender.peer);
   try {
     await process.order<"open">({ op: "open", program: crash.program }, run.plan.deadlineMs);
     let said = "";
@@ -46,21 +66,18 @@ export async function tryCrash(
         detail: `no request works afterwards: ${oneLine(error.message)}`,
       };
     throw error;
-  } finally {
-    await run.endProcess(process);
-    await run.sweep(contender.peer);
   }
 }
 
-export async function tryStop(
+async function tryStop(
   run: Run,
   { spin, nothing }: FaultTasks,
   contender: Contender,
+  process: PeerProcess,
 ): Promise<StopResult> {
   const unsuited = contender.peer.unsuited?.(spin.program) ?? null;
   if (unsuited !== null) return { verdict: "not tested", detail: unsuited, lateMs: [] };
-  const { stopAfterMs, stopRounds, deadlineMs } = run.plan;
-  const process = run.startProcess(contender.peer);
+  const { stopAfterMs, stopRounds, deadlineMs, lostAfterMs } = run.plan;
   const lateMs: number[] = [];
   try {
     await process.order<"open">({ op: "open", program: spin.program }, deadlineMs);
@@ -68,7 +85,7 @@ export async function tryStop(
       run.progress(`stop: ${contender.peer.name}, ${round + 1} of ${stopRounds}`);
       const answer = await process.order<"stop">(
         { op: "stop", limitMs: stopAfterMs },
-        stopAfterMs + LOST_AFTER_MS,
+        stopAfterMs + lostAfterMs,
       );
       if (answer.how !== "stopped") {
         return { verdict: "not stopped", detail: `${answer.how}: ${oneLine(answer.message)}`, lateMs };
@@ -83,7 +100,7 @@ export async function tryStop(
     if (error instanceof PeerProcessEnded && error.how === "hung") {
       return {
         verdict: "not stopped",
-        detail: `the host had no way to end it; after ${LOST_AFTER_MS / 1000} s the whole host process was killed`,
+        detail: `the host had no way to end it; after ${lostAfterMs / 1000} s the whole host process was killed`,
         lateMs,
       };
     }
@@ -91,8 +108,5 @@ export async function tryStop(
       return { verdict: "not stopped", detail: oneLine(error.message), lateMs };
     }
     throw error;
-  } finally {
-    await run.endProcess(process);
-    await run.sweep(contender.peer);
   }
 }

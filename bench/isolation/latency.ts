@@ -91,6 +91,8 @@ async function open(run: Run, lane: Lane, task: Task): Promise<void> {
   await run.order(lane.contender, { op: "open", program: task.program });
   const [first] = await run.order(lane.contender, { op: "batch", count: 1, warmUp: 0 });
   lane.requestMs = (first?.endUs ?? 0) / 1000;
+  // So slow that a cold start is lost in it.
+  if (lane.requestMs > WARM_UP_BUDGET_MS / 2) return;
   const warmUp = Math.min(run.plan.warmUp, Math.floor(WARM_UP_BUDGET_MS / Math.max(lane.requestMs, 0.001)));
   const [second] = await run.order(lane.contender, { op: "batch", count: 1, warmUp });
   lane.requestMs = (second?.endUs ?? 0) / 1000;

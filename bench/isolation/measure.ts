@@ -2,12 +2,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { BarecellError } from "barecell";
 import { describeMachine } from "../machine.ts";
-import type { Peer } from "../peers/peer.ts";
+import { type Peer, Unavailable } from "../peers/peer.ts";
 import { errorText } from "../peers/support/error-text.ts";
 import { crash, spin } from "../workloads/faults.ts";
 import type { Workload } from "../workloads/workload.ts";
-import { type FaultTasks, tryCrash, tryStop } from "./faults.ts";
+import { type FaultTasks, tryFaults } from "./faults.ts";
 import { measureLatency } from "./latency.ts";
 import { measureMemory } from "./memory.ts";
 import { PeerFailed } from "./peer-process.ts";
@@ -21,6 +22,7 @@ import {
   type TimelineResult,
 } from "./result.ts";
 import { type Contender, Interrupted, Run, type Task } from "./run.ts";
+import { severalAtOnce } from "./several-at-once.ts";
 import { loadSummarizer } from "./statistics.ts";
 import { measureThroughput, throughputProblem } from "./throughput.ts";
 
@@ -40,6 +42,7 @@ type Findings = { -readonly [K in keyof PeerResult]: PeerResult[K] };
 /** The workload that stands for "anything": what is not about one of them is measured with it. */
 const NOTHING = "nothing";
 
+/** @throws BARECELL_BENCH_NOTHING_MEASURED if none of the workloads is present */
 export async function measure(request: MeasureRequest, nothing: Workload): Promise<IsolationReport> {
   const started = new Date().toISOString();
   const machine = describeMachine();
@@ -48,29 +51,26 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
   const findings = request.peers.map(unknownYet);
   const cells: CellResult[] = [];
   const timelines: TimelineResult[] = [];
+  let workloads = request.workloads;
   let run: Run | undefined;
   try {
     request.progress("building what the peers run");
     const setting = await buildTools(scratch);
     const current = new Run(request.plan, setting, request.signal, request.progress);
     run = current;
-    const tasks = new Map<string, Task>();
-    for (const workload of [nothing, crash, spin, ...request.workloads]) {
-      current.progress(`building ${workload.name}`);
-      if (tasks.has(workload.name)) continue;
-      tasks.set(workload.name, {
-        workload,
-        program: await buildProgram(workload, setting, request.plan.quick),
-      });
-    }
+    const tasks = await buildAll(current, [nothing, crash, spin, ...request.workloads]);
     const task = (name: string): Task => tasks.get(name) as Task;
-    const faults: FaultTasks = { crash: task("crash"), spin: task("spin"), nothing: task(NOTHING) };
-    const contenders: Contender[] = [];
-    for (const peer of request.peers) {
-      const found = await findContender(current, peer, task(NOTHING), findingsOf(findings, peer));
-      if (found !== undefined) contenders.push(found);
+    workloads = request.workloads.filter(({ name }) => tasks.has(name));
+    if (workloads.length === 0) {
+      throw new BarecellError("BARECELL_BENCH_NOTHING_MEASURED", current.warnings.join("; "));
     }
-    for (const { name } of request.workloads) {
+    const faults: FaultTasks = { crash: task("crash"), spin: task("spin"), nothing: task(NOTHING) };
+    // Nothing is measured yet, so they may be in each other's way.
+    const found = await severalAtOnce(request.peers, (peer) =>
+      findContender(current, peer, task(NOTHING), findingsOf(findings, peer)),
+    );
+    const contenders = found.filter((contender) => contender !== undefined);
+    for (const { name } of workloads) {
       cells.push(...(await measureLatency(current, task(name), contenders, summarize)));
     }
     for (const contender of contenders) {
@@ -80,7 +80,7 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
         findingsOf(findings, contender.peer),
         timelines,
         faults,
-        request.workloads.map(({ name }) => task(name)),
+        workloads.map(({ name }) => task(name)),
       );
     }
   } catch (error) {
@@ -99,7 +99,7 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
     quick: request.plan.quick,
     machine,
     plan: { ...request.plan },
-    workloads: request.workloads.map(({ name, title, n, quick }) => ({
+    workloads: workloads.map(({ name, title, n, quick }) => ({
       name,
       title,
       n: request.plan.quick ? (quick?.n ?? n) : n,
@@ -111,6 +111,22 @@ export async function measure(request: MeasureRequest, nothing: Workload): Promi
   };
 }
 
+/** By name. A workload that is no part of the project and not present is left out, with a warning. @throws Interrupted */
+async function buildAll(run: Run, workloads: readonly Workload[]): Promise<Map<string, Task>> {
+  const byName = new Map(workloads.map((workload) => [workload.name, workload]));
+  const tasks = await severalAtOnce([...byName.values()], async (workload) => {
+    run.progress(`building ${workload.name}`);
+    try {
+      return { workload, program: await buildProgram(workload, run.setting, run.plan.quick) };
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      run.warnings.push(`${workload.name} was not measured: ${error.message} (${error.install})`);
+      return undefined;
+    }
+  });
+  return new Map(tasks.filter((task) => task !== undefined).map((task) => [task.workload.name, task]));
+}
+
 const findingsOf = (findings: readonly Findings[], peer: Peer): Findings =>
   findings.find(({ name }) => name === peer.name) as Findings;
 
@@ -120,6 +136,7 @@ function unknownYet(peer: Peer): Findings {
     title: peer.title,
     wall: peer.wall,
     isOwn: peer.isOwn ?? false,
+    isAhead: peer.isAhead ?? false,
     status: "unavailable",
     reason: "the measurement ended before it was looked at",
     install: null,
@@ -212,10 +229,7 @@ async function lookCloser(
     }
   }
   await attempt(async () => {
-    findings.stop = await tryStop(run, faults, contender);
-  }, warn);
-  await attempt(async () => {
-    findings.crash = await tryCrash(run, faults, contender);
+    Object.assign(findings, await tryFaults(run, faults, contender));
   }, warn);
 }
 

@@ -15,12 +15,11 @@ export async function measureMemory(
   task: Task,
   contender: Contender,
 ): Promise<MemoryResult | null> {
-  const { heldInstances: count, holdRounds } = run.plan;
+  const { heldInstances: count, holdRounds, holdWarmUp } = run.plan;
   run.progress(`memory: ${contender.peer.name}`);
   await run.order(contender, { op: "open", program: task.program });
   const rounds: { proportionalBytes: number; kernelBytes: number }[] = [];
-  // The first round is not counted: after it, what the process keeps for the next time is there already.
-  for (let round = -1; round < holdRounds; round++) {
+  for (let round = -holdWarmUp; round < holdRounds; round++) {
     run.progress(`memory: ${contender.peer.name}, ${count} instances`);
     await settle();
     const before = look(run, contender);

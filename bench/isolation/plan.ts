@@ -20,10 +20,14 @@ export interface Plan {
   readonly throughputWorkloads: number;
   readonly heldInstances: number;
   readonly holdRounds: number;
+  /** Rounds before those, not counted: after them, what the process keeps for the next time is there already. */
+  readonly holdWarmUp: number;
   /** After which a function that never comes back is to be stopped. */
   readonly stopAfterMs: number;
   /** Times of the stop test. */
   readonly stopRounds: number;
+  /** How long a host may take for what it should do at once, before it counts as lost. */
+  readonly lostAfterMs: number;
   /** A peer that does not answer for so long hangs. */
   readonly deadlineMs: number;
   readonly bootstrapRounds: number;
@@ -33,17 +37,19 @@ export const FULL: Plan = {
   quick: false,
   samples: 300,
   leastSamples: 20,
-  budgetMs: 12_000,
+  budgetMs: 6000,
   hurryAfterMs: Number.MAX_SAFE_INTEGER,
   turnMs: 150,
   warmUpPerTurn: 2,
   warmUp: 20,
-  throughputMs: 2000,
+  throughputMs: 1500,
   throughputWorkloads: 2,
   heldInstances: 32,
   holdRounds: 3,
+  holdWarmUp: 1,
   stopAfterMs: 100,
   stopRounds: 5,
+  lostAfterMs: 8000,
   deadlineMs: 60_000,
   bootstrapRounds: 2000,
 };
@@ -60,9 +66,11 @@ export const QUICK: Plan = {
   warmUp: 3,
   throughputMs: 200,
   throughputWorkloads: 1,
-  heldInstances: 8,
+  heldInstances: 4,
   holdRounds: 1,
+  holdWarmUp: 0,
   stopRounds: 2,
+  lostAfterMs: 3000,
   deadlineMs: 20_000,
   bootstrapRounds: 500,
 };

@@ -52,6 +52,7 @@ export async function buildTools(scratch: string): Promise<Setting> {
   };
 }
 
+/** @throws Unavailable if the workload is a program that is no part of the project, and is not present */
 export async function buildProgram(
   workload: Workload,
   { scratch }: Setting,
@@ -59,29 +60,37 @@ export async function buildProgram(
 ): Promise<Program> {
   const folder = join(scratch, "native");
   mkdirSync(folder, { recursive: true });
-  const source = inProject("bench", workload.source);
-  const defines = (workload.defines ?? []).map((define) => `-D${define}`);
-  const program = join(folder, workload.name);
-  const library = `${program}.so`;
   const amount = quick ? (workload.quick ?? workload) : workload;
-  let problem: string | null = null;
-  try {
-    await compileC(program, ["-static", ...defines, inProject("bench", "native", "main.c"), source]);
-    const exchange = workload.input === undefined ? [] : [inProject("bench", "native", "library.c")];
-    await compileC(library, ["-shared", "-fPIC", ...defines, ...exchange, source]);
-  } catch (error) {
-    problem = reasonOf(error);
-  }
+  const { wasm } = workload;
   return {
     name: workload.name,
     n: amount.n,
     expected: amount.expected,
-    wasmPath: inProject("bench", workload.wasm),
-    programPath: problem === null ? program : null,
-    libraryPath: problem === null ? library : null,
-    nativeProblem: problem,
+    wasmPath: typeof wasm === "string" ? inProject("bench", wasm) : await wasm(folder),
+    ...(await buildNatively(workload, join(folder, workload.name))),
     input: workload.input ?? null,
     output: workload.output ?? null,
     callsHost: workload.callsHost ?? false,
   };
 }
+
+type Native = Pick<Program, "programPath" | "libraryPath" | "nativeProblem">;
+
+async function buildNatively(workload: Workload, programPath: string): Promise<Native> {
+  if (workload.source === null) return noNative("there is no C source of it here, only the module");
+  const source = inProject("bench", workload.source);
+  const defines = (workload.defines ?? []).map((define) => `-D${define}`);
+  const libraryPath = `${programPath}.so`;
+  const exchange = workload.input === undefined ? [] : [inProject("bench", "native", "library.c")];
+  try {
+    await Promise.all([
+      compileC(programPath, ["-static", ...defines, inProject("bench", "native", "main.c"), source]),
+      compileC(libraryPath, ["-shared", "-fPIC", ...defines, ...exchange, source]),
+    ]);
+    return { programPath, libraryPath, nativeProblem: null };
+  } catch (error) {
+    return noNative(reasonOf(error));
+  }
+}
+
+const noNative = (nativeProblem: string): Native => ({ programPath: null, libraryPath: null, nativeProblem });

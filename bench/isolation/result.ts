@@ -38,6 +38,8 @@ export interface PeerResult {
   readonly title: string;
   readonly wall: Wall;
   readonly isOwn: boolean;
+  /** The instance is made before the request comes. */
+  readonly isAhead: boolean;
   readonly status: "measured" | "unavailable" | "failed";
   /** Why it was not measured, or not completely. */
   readonly reason: string | null;

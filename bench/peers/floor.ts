@@ -79,7 +79,7 @@ export const peer: Peer = {
   leavesOut: "Node, checks, limits, deadlines, imports: it is no product, but what one could cost at least",
   async available(setting) {
     if (setting.floorPath === null) throw new Unavailable("no C compiler was found", "apt-get install gcc");
-    await vmAvailable();
+    await vmAvailable(setting);
     return { version: "bench/floor", settings: "boot: direct" };
   },
   unsuited({ callsHost, input }) {

@@ -1,5 +1,5 @@
 import type { Peer } from "./peer.ts";
-import { MICROVM, prepareMicroVm, vmAvailable } from "./support/microvm.ts";
+import { imageOf, MICROVM, prepareMicroVm } from "./support/microvm.ts";
 
 export const peer: Peer = {
   ...MICROVM,
@@ -7,6 +7,5 @@ export const peer: Peer = {
   title: "microVM, cold, direct boot",
   order: 11,
   includes: "making VM, vCPU and memory; registers set for ring 3 at once; the call; reading the result",
-  available: vmAvailable,
-  prepare: (program, setting) => prepareMicroVm(program, setting, "direct"),
+  prepare: async (program, setting) => prepareMicroVm(await imageOf(program, setting), program, "direct"),
 };

@@ -1,5 +1,5 @@
 import type { Peer } from "./peer.ts";
-import { MICROVM, prepareMicroVm, vmAvailable } from "./support/microvm.ts";
+import { imageOf, MICROVM, prepareMicroVm } from "./support/microvm.ts";
 
 export const peer: Peer = {
   ...MICROVM,
@@ -8,6 +8,5 @@ export const peer: Peer = {
   order: 10,
   includes:
     "making VM, vCPU and memory; real mode, protected mode, long mode, ring 3; the call; reading the result",
-  available: vmAvailable,
-  prepare: (program, setting) => prepareMicroVm(program, setting, "staged"),
+  prepare: async (program, setting) => prepareMicroVm(await imageOf(program, setting), program, "staged"),
 };

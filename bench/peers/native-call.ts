@@ -64,5 +64,6 @@ export const peer: Peer = {
     if (launcherPath === null) throw new Unavailable("no C compiler was found", "apt-get install gcc");
     return { version: `ffi-napi ${packageVersionOf("ffi-napi")}`.trim() };
   },
+  unsuited: ({ libraryPath, nativeProblem }) => (libraryPath === null ? nativeProblem : null),
   prepare,
 };

@@ -93,6 +93,8 @@ export interface Peer {
   readonly wall: Wall;
   /** Whether it is this project's own: others are compared with those. */
   readonly isOwn?: true;
+  /** Whether the instance is made before the request comes: not to be compared with what makes one for it. */
+  readonly isAhead?: true;
   /** What a request's time includes, and what it leaves out. */
   readonly includes: string;
   readonly leavesOut: string;

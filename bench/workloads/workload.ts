@@ -6,9 +6,13 @@ export interface Workload {
   readonly title: string;
   /** Small numbers come first. */
   readonly order: number;
-  /** In the project's folder `bench/`. `kernel_run(n)` does the work; `kernel_data` takes the input, if there is any. */
-  readonly wasm: string;
-  readonly source: string;
+  /**
+   * In the project's folder `bench/`; or makes it of a program that is no part of the project: the module's path in a folder, rejects with `Unavailable`
+   * where that program is not present. `kernel_run(n)` does the work; `kernel_data` takes the input, if there is any.
+   */
+  readonly wasm: string | ((folder: string) => Promise<string>);
+  /** The same in C; null if there is none, so that it cannot run natively. */
+  readonly source: string | null;
   readonly defines?: readonly string[];
   readonly n: number;
   /** What `kernel_run(n)` must return, as an unsigned number. */

@@ -1,22 +1,25 @@
 /** The parts of `barecell bench`: workloads, peers, figures, comparisons and files, each by itself. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type * as command from "../../bench/isolation/command.ts";
 import { difference } from "../../bench/isolation/compare.ts";
 import { processTree, proportionalBytes } from "../../bench/isolation/process-memory.ts";
 import { buildProgram, buildTools } from "../../bench/isolation/programs.ts";
 import { allPeers, allWorkloads } from "../../bench/isolation/registry.ts";
 import { renderCsv } from "../../bench/isolation/report/csv.ts";
-import { findings } from "../../bench/isolation/report/findings.ts";
+import { comparedWith, findings } from "../../bench/isolation/report/findings.ts";
 import { spellBytes, spellUs } from "../../bench/isolation/report/format.ts";
 import { html } from "../../bench/isolation/report/html.ts";
 import { loadSummarizer } from "../../bench/isolation/statistics.ts";
-import { type Setting, WALLS } from "../../bench/peers/peer.ts";
+import { inProject, testData } from "../../bench/paths.ts";
+import { type Setting, Unavailable, WALLS } from "../../bench/peers/peer.ts";
 import { instantiate } from "../../bench/peers/support/wasm-instance.ts";
+import type { Workload } from "../../bench/workloads/workload.ts";
 import type { BenchModule } from "../../src/cli/bench.ts";
+import { announceSkip } from "../support/environment.ts";
 import { sampleReport } from "./sample-report.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "barecell-bench-parts-"));
@@ -49,7 +52,7 @@ describe("workloads", () => {
   it("come to the same result natively and as WebAssembly, and it is the one that is stated", async () => {
     expect(setting.launcherPath).not.toBeNull();
     expect(setting.floorPath).not.toBeNull();
-    for (const workload of await allWorkloads()) {
+    for (const workload of (await allWorkloads()).filter(({ source }) => source !== null)) {
       const program = await buildProgram(workload, setting, true);
       expect(program.nativeProblem, workload.name).toBeNull();
       const words = [String(program.n), String(program.input?.length ?? 0), "run"];
@@ -64,6 +67,47 @@ describe("workloads", () => {
       expect(printed.subarray(end + 1)).toEqual(Buffer.from(program.output));
     }
   }, 240_000);
+});
+
+describe("CoreMark", () => {
+  const isThere = existsSync(testData("bench", "wasm3", "coremark", "coremark-minimal.wasm"));
+  if (!isThere) announceSkip("CoreMark as a workload", "the program is no part of the project");
+  const coremark = async () => (await allWorkloads()).find(({ name }) => name === "coremark") as Workload;
+
+  it.skipIf(!isThere)("does the same work each time, and knows that it is right", async () => {
+    const setting = { scratch, launcherPath: null, floorPath: null };
+    for (const quick of [true, false]) {
+      const program = await buildProgram(await coremark(), setting, quick);
+      expect(program).toMatchObject({
+        programPath: null,
+        nativeProblem: expect.stringContaining("C source"),
+      });
+      const module = new WebAssembly.Module(readFileSync(program.wasmPath));
+      expect(WebAssembly.Module.imports(module)).toEqual([]);
+      expect(instantiate(module, program).run().result).toBe(program.expected);
+    }
+    // It says 0 where its results are not those that it knows: here, since it knows others.
+    const path = (await buildProgram(await coremark(), setting, true)).wasmPath;
+    const bytes = readFileSync(path);
+    const known = Buffer.from("b0d44033796a14e7c1e3", "hex");
+    expect(bytes.indexOf(known)).toBeGreaterThan(0);
+    bytes.fill(0, bytes.indexOf(known), bytes.indexOf(known) + known.length);
+    const broken = new WebAssembly.Instance(new WebAssembly.Module(bytes), {}).exports["kernel_run"];
+    expect((broken as (n: number) => number)(0)).toBe(0);
+  });
+
+  it("is left out with the reason where the program is not there, or is another one", async () => {
+    const setting = { scratch, launcherPath: null, floorPath: null };
+    for (const path of ["/nonexistent", inProject("bench/workloads/wasm/fib.wasm")]) {
+      vi.stubEnv("BARECELL_COREMARK", path);
+      await expect(buildProgram(await coremark(), setting, true)).rejects.toMatchObject({
+        constructor: Unavailable,
+        message: expect.stringContaining(path),
+        install: expect.stringContaining("BARECELL_COREMARK"),
+      });
+    }
+    vi.unstubAllEnvs();
+  });
 });
 
 describe("peers", () => {
@@ -142,6 +186,16 @@ describe("the report", () => {
     expect(findings({ ...report, cells, peers }).faster).toEqual([]);
   });
 
+  it("does not compare what has VMs ready with what begins with nothing, unless there is nothing else", () => {
+    const report = sampleReport({ "own-ahead": 20, own: 100, quick: 50 });
+    expect(findings(report)).toMatchObject({ faster: [{ peer: "quick", own: "own" }], slower: [] });
+    expect(findings(sampleReport({ "own-ahead": 20, quick: 50 })).slower).toMatchObject([
+      { peer: "quick", own: "own-ahead", ratio: 2.5 },
+    ]);
+    expect(comparedWith(report)).toContain("makes a VM for the request");
+    expect(comparedWith(sampleReport({ "own-ahead": 20, quick: 50 }))).toContain("before the request");
+  });
+
   it("has every sample as a line of CSV", () => {
     const lines = renderCsv(sampleReport({ own: 100 }))
       .trim()
@@ -156,6 +210,34 @@ describe("the report", () => {
       '<p title="&quot;&amp;">&lt;script&gt;1<b>x</b></p>',
     );
   });
+});
+
+describe("the figure for the README", () => {
+  const script = inProject("scripts", "make-isolation.mjs");
+  const folder = join(scratch, "readme");
+  const run = (readme: string): string => {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "report.json"), JSON.stringify(sampleReport({ own: 100, "a & b": 50 })));
+    writeFileSync(join(folder, "README.md"), readme);
+    execFileSync(process.execPath, [script, folder, "--readme", join(folder, "README.md")], {
+      stdio: "pipe",
+    });
+    return readFileSync(join(folder, "README.md"), "utf8");
+  };
+
+  it("stands between its markers, the same each time, light and dark", () => {
+    const marks = ["<!-- isolation: made by scripts/make-isolation.mjs -->", "<!-- /isolation -->"];
+    const first = run(`before\n${marks[0]}\nold\n${marks[1]}\nafter\n`);
+    expect(first).toMatch(/^before\n<!-- isolation.*<!-- \/isolation -->\nafter\n$/s);
+    expect(first).toContain("| own | 100 µs |");
+    expect(first).toContain("](isolation.svg)");
+    expect(first).not.toContain("old");
+    const figure = readFileSync(join(folder, "isolation.svg"), "utf8");
+    expect(figure).toMatch(/^<svg [^>]*xmlns=.*prefers-color-scheme:dark.*a &amp; b.*<\/svg>\n$/s);
+    expect(run(first)).toBe(first);
+    expect(readFileSync(join(folder, "isolation.svg"), "utf8")).toBe(figure);
+    expect(() => run("no markers")).toThrow(/lacks the markers/);
+  }, 60_000);
 });
 
 describe("two reports", () => {

@@ -17,7 +17,10 @@ const LOOK = readFileSync(new URL("./look-at-page.mjs", import.meta.url), "utf8"
   "",
 );
 
-const BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const BROWSERS = [
+  ...["chromium", "chromium-headless-shell", "chromium-browser"],
+  ...["google-chrome", "google-chrome-stable"],
+];
 const browser = BROWSERS.find((name) => spawnSync(name, ["--version"]).status === 0);
 if (browser === undefined) {
   announceSkip("the report's page in a browser", "needs Chromium (apt-get install chromium)");
@@ -35,8 +38,11 @@ function fullReport(): IsolationReport {
   };
   const medians = Object.keys(walls).map((name, i) => [name, 0.3 * 4 ** i] as const);
   const report = sampleReport(Object.fromEntries(medians));
+  const other = "host-calls-10000";
   return {
     ...report,
+    workloads: [...report.workloads, { name: other, title: "another", n: 1 }],
+    cells: [...report.cells, ...report.cells.map((cell) => ({ ...cell, workload: other }))],
     warnings: ["something <b>odd</b> happened"],
     peers: report.peers.map((peer, i) => ({
       ...peer,
@@ -134,8 +140,8 @@ describe.skipIf(browser === undefined)("the page", () => {
       const seen = open(page, width, dark);
       expect(seen.innerWidth).toBe(width);
       expect(seen.scrollWidth, "the page is wider than its window").toBeLessThanOrEqual(width);
-      // Isolation, start, latency, throughput, memory, timeline: each in the one width that fits.
-      expect(seen.pictures).toHaveLength(6);
+      // Isolation, comparison, start, two latencies, throughput, memory, timeline: each in the one width that fits.
+      expect(seen.pictures).toHaveLength(8);
       for (const { outside, width: pictureWidth, height, texts, colors } of seen.pictures) {
         expect(outside, "words reach out of their picture").toEqual([]);
         expect(pictureWidth).toBeGreaterThan(width * 0.85);

@@ -1,7 +1,7 @@
 /** A report that nobody measured, for tests of what is made of one. */
 import { type IsolationReport, SCHEMA } from "../../bench/isolation/result.ts";
 
-/** @param medians by peer; those whose names begin with `own` are barecell's */
+/** @param medians by peer; those whose names begin with `own` are barecell's, and those that end with `ahead` make instances before the request */
 export function sampleReport(medians: Readonly<Record<string, number>>): IsolationReport {
   const names = Object.entries(medians);
   return {
@@ -27,7 +27,15 @@ export function sampleReport(medians: Readonly<Record<string, number>>): Isolati
     plan: {},
     workloads: [{ name: "nothing", title: "nothing", n: 1 }],
     peers: names.map(([name]) => ({
-      ...{ name, title: name, wall: "vm", isOwn: name.startsWith("own"), status: "measured", reason: null },
+      ...{
+        name,
+        title: name,
+        wall: "vm",
+        isOwn: name.startsWith("own"),
+        isAhead: name.endsWith("ahead"),
+        status: "measured",
+        reason: null,
+      },
       ...{ install: null, version: "1", settings: null, includes: "all", leavesOut: "nothing" },
       ...{ crash: null, stop: null, memory: null, memoryProblem: null, throughput: [] },
     })),

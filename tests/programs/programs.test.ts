@@ -29,7 +29,7 @@ interface Entry {
   };
 }
 
-const LARGE_BYTES = 200_000;
+const LARGE_BYTES = 100_000;
 
 const manifest = join(BENCH, "manifest.json");
 if (!existsSync(manifest)) {

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { afterAll, describe, expect, it } from "vitest";
 import { BARECELL_URL } from "../support/barecell.ts";
-import { isSvm, slowness, soon } from "../support/environment.ts";
+import { announceSkip, isSanitized, isSvm, slowness, soon } from "../support/environment.ts";
 import { image, ONE_MIB } from "./programs.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "barecell-streams-"));
@@ -47,14 +47,24 @@ function runProcess(scenario: string, meet: (child: ChildProcess) => void = () =
   });
 }
 
+if (isSanitized) {
+  announceSkip(
+    "memory of a guest that prints a gigabyte",
+    "AddressSanitizer keeps what is freed, so memory grows whatever the addon does",
+  );
+}
+
 describe("memory", () => {
-  it("of a guest that prints a gigabyte to a slow stream stays where it was", async () => {
-    const { code, stdout, stderr } = await runProcess("a flood through a slow stream");
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    const { bytes, grownMib } = JSON.parse(stdout) as { bytes: number; grownMib: number };
-    expect(bytes).toBe((isSvm ? 64 : 1024) * ONE_MIB);
-    expect(grownMib).toBeLessThan(150);
-  });
+  it.skipIf(isSanitized)(
+    "of a guest that prints a gigabyte to a slow stream stays where it was",
+    async () => {
+      const { code, stdout, stderr } = await runProcess("a flood through a slow stream");
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      const { bytes, grownMib } = JSON.parse(stdout) as { bytes: number; grownMib: number };
+      expect(bytes).toBe((isSvm ? 64 : 1024) * ONE_MIB);
+      expect(grownMib).toBeLessThan(150);
+    },
+  );
 });
 
 describe("the end of the process", () => {

@@ -4,6 +4,9 @@ import { existsSync, readFileSync } from "node:fs";
 /** Inside the emulated machine of `npm run test:svm`: kvm-amd with nested paging, ten times slower. */
 export const isSvm: boolean = process.env["BARECELL_SVM"] === "1";
 
+/** On the sanitizer build of the addon (scripts/sanitizer.mjs), which keeps freed memory for a while. */
+export const isSanitized: boolean = process.env["BARECELL_SANITIZED"] === "1";
+
 /** Factor for upper bounds and amounts of work. */
 export const slowness: number = isSvm ? 10 : 1;
 

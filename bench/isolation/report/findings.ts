@@ -3,7 +3,10 @@ import type { IsolationReport } from "../result.ts";
 import type { Interval } from "../statistics.ts";
 import { measuredCells, peerOf } from "./view.ts";
 
-/** A peer beside the fastest of barecell's own ways, with the same workload. */
+/**
+ * A peer beside the fastest of barecell's own ways, with the same workload. Ways that have VMs ready before the request comes would be compared with peers
+ * that begin with nothing, so they count only if no other of our ways was measured.
+ */
 export interface Comparison {
   readonly workload: string;
   readonly peer: string;
@@ -17,7 +20,8 @@ export interface Comparison {
 export function compareWithOwn(report: IsolationReport): Comparison[] {
   return report.workloads.flatMap(({ name: workload }) => {
     const cells = measuredCells(report, workload);
-    const own = cells.find(({ peer }) => peerOf(report, peer)?.isOwn);
+    const ways = cells.filter(({ peer }) => peerOf(report, peer)?.isOwn);
+    const own = ways.find(({ peer }) => !peerOf(report, peer)?.isAhead) ?? ways[0];
     const ours = own?.result;
     if (own === undefined || ours === undefined || ours === null) return [];
     return cells.flatMap(({ peer, result }) => {
@@ -59,6 +63,17 @@ export const hasOwn = (report: IsolationReport): boolean =>
 
 export const NOT_COMPARED =
   "barecell itself was not measured in this run, so the peers are compared with nothing.";
+
+/** What peers are compared with, in words. */
+export function comparedWith(report: IsolationReport): string {
+  const coldWasMeasured = report.cells.some(({ peer, result }) => {
+    const found = peerOf(report, peer);
+    return result !== null && found?.isOwn && !found.isAhead;
+  });
+  return coldWasMeasured
+    ? "Medians of peers are compared with barecell's fastest way that makes a VM for the request, not with those that keep VMs ready (microvm-shell, microvm-pool)."
+    : "Medians of peers are compared with VMs that were made before the request came, since none of barecell's other ways was measured.";
+}
 
 /** Comparisons of each peer, in the order they come. */
 export function byPeer(comparisons: readonly Comparison[]): Map<string, Comparison[]> {

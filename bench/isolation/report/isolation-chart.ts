@@ -18,6 +18,7 @@ interface Placed {
   readonly color: string;
   readonly label: string;
   readonly isOwn: boolean;
+  readonly isAhead: boolean;
   /** The name stands to the left of its point, where there is no room to the right. */
   readonly toLeft: boolean;
 }
@@ -55,6 +56,7 @@ export function isolationChart(report: IsolationReport, workload: string, width:
         color: wallColor(wall, isOwn),
         label,
         isOwn,
+        isAhead: peerOf(report, peer)?.isAhead ?? false,
         toLeft,
       });
     }
@@ -120,10 +122,11 @@ function specification(
       {
         data: { values: placed.map((point) => ({ ...point, middle: point.lane + 0.45 })) },
         layer: [
-          {
-            mark: { type: "point", filled: true, size: 110, opacity: 1 },
+          ...[true, false].map((ahead) => ({
+            transform: [{ filter: `datum.isAhead === ${ahead}` }],
+            mark: { type: "point", filled: !ahead, size: ahead ? 90 : 110, opacity: 1, strokeWidth: 2.5 },
             encoding: { x, y: { ...y, field: "middle" }, color: OWN_COLOR },
-          },
+          })),
           ...names(true),
           ...names(false),
         ],

@@ -1,8 +1,9 @@
 /** The report as Markdown: all tables, no pictures. */
 import type { IsolationReport } from "../result.ts";
-import { byPeer, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
+import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
 import { digits, spellBytes, spellRate, spellUs } from "./format.ts";
 import { methodText, PITFALLS } from "./method.ts";
+import { TIME_HEAD, timeRows } from "./time-table.ts";
 import { cellOf, mainWorkload, measuredPeers, otherPeers, WALL_NAMES } from "./view.ts";
 
 const cell = (text: string): string =>
@@ -24,6 +25,7 @@ export function renderMarkdown(report: IsolationReport): string {
           summary(report, findings(report).faster, "No peer was clearly faster with any workload."),
           "## Slower than barecell",
           summary(report, findings(report).slower, "No peer was clearly slower with any workload."),
+          comparedWith(report),
         ]
       : [NOT_COMPARED]),
     "## From request to result",
@@ -75,25 +77,7 @@ function summary(report: IsolationReport, list: readonly Comparison[], none: str
 function mainTable(report: IsolationReport): string[] {
   const workload = mainWorkload(report);
   if (workload === undefined) return [];
-  const rows = measuredPeers(report).flatMap(({ name, title, wall }) => {
-    const found = cellOf(report, name, workload);
-    const result = found?.result;
-    if (!found || !result)
-      return [[title, WALL_NAMES[wall], found?.reason ?? found?.status ?? "–", "", "", "", "", "", ""]];
-    return [
-      [
-        title,
-        WALL_NAMES[wall],
-        found.ready ? spellUs(found.ready.p50) : "–",
-        spellUs(result.p50),
-        `${spellUs(result.p50Interval.low)} – ${spellUs(result.p50Interval.high)}`,
-        ...[result.p90, result.p99, result.max].map(spellUs),
-        String(result.count),
-      ],
-    ];
-  });
-  const head = ["peer", "wall", "ready p50", "result p50", "95 %", "p90", "p99", "max", "samples"];
-  return [`Workload \`${workload}\`:`, table(head, rows)];
+  return [`Workload \`${workload}\`:`, table(TIME_HEAD, timeRows(report, workload))];
 }
 
 function matrix(report: IsolationReport): string {

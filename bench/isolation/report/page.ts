@@ -3,14 +3,16 @@ import type { IsolationReport, PeerResult } from "../result.ts";
 import type { Json, Width } from "./chart.ts";
 import { latencyChart, memoryChart, startChart, throughputChart, timelineChart } from "./charts.ts";
 import { wallColor } from "./colors.ts";
+import { comparisonChart } from "./comparison-chart.ts";
 import type { Draw } from "./draw.ts";
-import { byPeer, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
+import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
 import { digits, spellBytes, spellUs } from "./format.ts";
 import { html, type Markup, raw, table } from "./html.ts";
 import { isolationChart } from "./isolation-chart.ts";
 import { machineRows } from "./markdown.ts";
 import { methodText, PITFALLS } from "./method.ts";
 import { STYLE } from "./page-style.ts";
+import { TIME_HEAD, timeRows } from "./time-table.ts";
 import { cellOf, mainWorkload, measuredPeers, otherPeers, peerOf, WALL_NAMES, WALL_ORDER } from "./view.ts";
 
 export async function renderPage(report: IsolationReport, draw: Draw): Promise<string> {
@@ -29,8 +31,9 @@ ${warnings(report)}
 ${fasterPart(report)}
 <h2>Isolation against time</h2>
 ${colorKey(report)}
-${await figure((width) => isolationChart(report, main, width), "Kind of wall against time from request to result", `Workload “${main}”: ${title}. Further down is a stronger kind of wall; further left is faster.`)}
+${await figure((width) => isolationChart(report, main, width), "Kind of wall against time from request to result", `Workload “${main}”: ${title}. Further down is a stronger kind of wall; further left is faster. ${AHEAD_NOTE}`)}
 ${slowerPart(report)}
+${await comparisonPart(report, figure)}
 <h2>Start</h2>
 ${await figure((width) => startChart(report, main, width), "Time until ready", "From the request until the instance could run the function, median.")}
 <h2>From request to result</h2>
@@ -100,6 +103,9 @@ function warnings(report: IsolationReport): Markup[] {
   return texts.map((text) => html`<p class="warn">${text}</p>`);
 }
 
+/** What keeps instances ready is no match for what makes one. */
+const AHEAD_NOTE = "Hollow: the instance was made before the request came.";
+
 /** First of all: what speaks against us. */
 function fasterPart(report: IsolationReport): Markup {
   if (!hasOwn(report)) return html`<p class="warn">${NOT_COMPARED}</p>`;
@@ -115,17 +121,34 @@ function slowerPart(report: IsolationReport): Markup {
   return html`
 <h2>Slower than barecell</h2>
 ${cards(report, slower, "slower", "No peer was clearly slower with any workload.")}
-<p class="note">Medians against those of barecell's fastest way to start, where their 95 % intervals do not meet${even.length === 0 ? "" : open}.</p>`;
+<p class="note">${comparedWith(report)} Said only where their 95 % intervals do not meet${even.length === 0 ? "" : open}.</p>`;
 }
+
+/** What is more is in the picture of all comparisons. */
+const MOST_ON_CARD = 3;
 
 function cards(report: IsolationReport, list: readonly Comparison[], kind: string, none: string): Markup {
   if (list.length === 0) return html`<p>${none}</p>`;
   return html`<ul class="cards">${[...byPeer(list)].map(([name, entries]) => {
-    const items = entries.map(
-      ({ workload, ratio }) => `${workload} ${digits(ratio < 1 ? 1 / ratio : ratio)}×`,
-    );
-    return html`<li class="${kind}"><b>${peerOf(report, name)?.title ?? name}</b><span>${items.map((item, i) => html`${i === 0 ? "" : " · "}<span class="whole">${item}</span>`)}</span></li>`;
+    const factor = ({ ratio }: Comparison): number => (ratio < 1 ? 1 / ratio : ratio);
+    const sorted = [...entries].sort((a, b) => factor(b) - factor(a));
+    const items = sorted
+      .slice(0, sorted.length === MOST_ON_CARD + 1 ? undefined : MOST_ON_CARD)
+      .map((entry) => `${entry.workload} ${digits(factor(entry))}×`);
+    if (items.length < sorted.length) items.push(`and ${sorted.length - items.length} more`);
+    return html`<li class="${kind}"><b>${peerOf(report, name)?.title ?? name}</b><span>${items.map((item, i) => html`<span class="whole">${item}${i < items.length - 1 ? " ·" : ""}</span> `)}</span></li>`;
   })}</ul>`;
+}
+
+async function comparisonPart(report: IsolationReport, figure: Figure): Promise<Markup> {
+  if (!hasOwn(report) || report.workloads.length < 2) return html``;
+  return html`
+<h2>Every workload</h2>
+${await figure(
+  (width) => comparisonChart(report, width),
+  "How many times faster or slower each peer is with each workload",
+  "Red: the peer is so many times faster than barecell; green: slower. The deeper, the more. Grey, =: too close to call. Empty: not measured; the table below says why.",
+)}`;
 }
 
 function colorKey(report: IsolationReport): Markup {
@@ -148,13 +171,26 @@ async function latencies(report: IsolationReport, figure: Figure): Promise<Marku
       `Distribution of times: ${name}`,
       name === main ? `${note} Thin ticks: single requests.` : note,
     );
+    const numbers = timeTable(report, name);
     parts.push(
       name === main
-        ? html`<h3>${name}: ${title}</h3>${picture}`
-        : html`<details><summary>${name}: ${title}</summary>${picture}</details>`,
+        ? html`<h3>${name}: ${title}</h3>${picture}<details><summary>In figures</summary>${numbers}</details>`
+        : html`<details><summary>${name}: ${title}</summary>${picture}${numbers}</details>`,
     );
   }
   return parts;
+}
+
+function timeTable(report: IsolationReport, workload: string): Markup {
+  const rows = timeRows(report, workload).map(([title = "", wall = "", ...times]) => [
+    html`<th>${title}</th>`,
+    html`<td>${wall}</td>`,
+    // A reason has no figures behind it.
+    ...(times[1] === ""
+      ? [html`<td class="text" colspan="${times.length}">${times[0] ?? ""}</td>`]
+      : times.map((time) => html`<td class="num">${time}</td>`)),
+  ]);
+  return table(TIME_HEAD, rows, measuredPeers(report).map(rowClass), 2);
 }
 
 async function throughputs(report: IsolationReport, figure: Figure): Promise<Markup[]> {
@@ -199,7 +235,7 @@ function matrix(report: IsolationReport): Markup {
     rows.map(({ className }) => className),
     1,
   )}
-<p class="note">Median from request to result. Red: clearly faster than barecell's fastest way.</p>`;
+<p class="note">Median from request to result. Red: clearly faster than barecell's fastest way that makes a VM for the request.</p>`;
 }
 
 function effects(report: IsolationReport): Markup {

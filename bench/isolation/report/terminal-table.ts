@@ -1,6 +1,6 @@
 /** The report for a terminal. */
 import type { IsolationReport } from "../result.ts";
-import { byPeer, type Comparison, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
+import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
 import { digits, spellBytes, spellUs } from "./format.ts";
 import { cellOf, mainWorkload, measuredPeers, otherPeers, WALL_NAMES } from "./view.ts";
 
@@ -10,7 +10,11 @@ export function renderTerminal(report: IsolationReport): string[] {
   return [
     ...(report.interrupted ? ["INTERRUPTED: a part of the measurement only", ""] : []),
     ...(hasOwn(report)
-      ? [...comparisons("faster than barecell", faster), ...comparisons("slower than barecell", slower)]
+      ? [
+          ...comparisons("faster than barecell", faster),
+          ...comparisons("slower than barecell", slower),
+          comparedWith(report),
+        ]
       : [NOT_COMPARED]),
     "",
     ...mainTable(report),
