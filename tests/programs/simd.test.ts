@@ -132,10 +132,29 @@ const BINARY = [
   ]),
 ];
 
+/** As a random module had it that did not link. */
+const CONSTANT = "(v128.const i32x4 0xa777759e 0x9dbff4a9 0xa777759e 0x9dbff4a9)";
+
 /** A function for each instruction: from a vector at `$a` (and `$b`), to one at `$to`. Those whose result is no vector are made one. */
 const FUNCTIONS = new Map<string, string>([
   ...UNARY.map((name) => [name, `(${name} (v128.load (local.get $a)))`] as const),
   ...BINARY.map((name) => [name, `(${name} (v128.load (local.get $a)) (v128.load (local.get $b)))`] as const),
+  // Where one lane is used, the C compiler may make an instruction for one number of it, or a call of a function that no guest has.
+  ...FLOATS.flatMap((shape) => {
+    const splat = (at: string): string => `(${shape}.splat (${shape.slice(0, 3)}.load (local.get $${at})))`;
+    const oneLane = (name: string, operands: string) =>
+      [`${name}, one lane`, `(${shape}.splat (${shape}.extract_lane 1 (${name} ${operands})))`] as const;
+    const unary = each([shape], ["abs", "neg", "sqrt", "ceil", "floor", "trunc", "nearest"]);
+    const binary = each([shape], ["add", "sub", "mul", "div", "min", "max", "pmin", "pmax"]);
+    return [
+      ...unary.flatMap((name) => [
+        oneLane(name, splat("a")),
+        [`${name} of one`, `(${name} ${splat("a")})`] as const,
+        [`${name} of a constant`, `(${name} ${CONSTANT})`] as const,
+      ]),
+      ...binary.map((name) => oneLane(name, `${splat("a")} ${splat("b")}`)),
+    ];
+  }),
   ...each(INTEGERS, ["shl", "shr_s", "shr_u"]).map(
     (name) => [name, `(${name} (v128.load (local.get $a)) (i32.load (local.get $b)))`] as const,
   ),
@@ -220,7 +239,7 @@ const ALL = [...names, ...["8", "16", "32", "64"].map((width) => `v128.store${wi
 function canonical(name: string, bytes: Uint8Array): string {
   const copy = new DataView(Uint8Array.from(bytes).buffer);
   const computes =
-    /\.(sqrt|ceil|floor|trunc|nearest|add|sub|mul|div|min|max|demote_f64x2_zero|promote_low_f32x4)$/.test(
+    /\.(sqrt|ceil|floor|trunc|nearest|add|sub|mul|div|min|max|demote_f64x2_zero|promote_low_f32x4)(?:,| |$)/.test(
       name,
     );
   if (computes && name.startsWith("f32x4")) {
@@ -262,7 +281,7 @@ describe.skipIf(!hasSimde).each(VARIANTS)("SIMD at -O%i for %s, against V8", (op
 
   it("there are all 236 instructions of the SIMD proposal, but those that every function here uses", () => {
     // v128.load, v128.store and v128.const.
-    expect(new Set(ALL).size).toBe(236 - 3);
+    expect(new Set(ALL.filter((name) => !name.includes(" "))).size).toBe(236 - 3);
   });
   it.each(ALL)("%s", (name) => {
     const pairs: string[] = [];

@@ -69,4 +69,28 @@ static inline simde_v128_t bc_u32x4_trunc_sat_f32x4(simde_v128_t value) {
 }
 #define simde_wasm_u32x4_trunc_sat_f32x4 bc_u32x4_trunc_sat_f32x4
 
+/*
+ * Rounding: SIMDe's loops over the lanes become single instructions only where gcc makes vectors of them, and calls of libm, which a guest does not
+ * have, where it does not: with some constants, as `npm run fuzz:diff -- --seed 2129966664` has them. The immediate is that of math.h.
+ */
+#define BC_DEFINE_ROUND(shape, letters, to, from, name, mode)                               \
+  static inline simde_v128_t bc_##shape##_##name(simde_v128_t value) {                      \
+    return bc_from_m128i(from(_mm_round_##letters(to(bc_to_m128i(value)), mode)));          \
+  }
+#define BC_DEFINE_ROUNDS(name, mode)                                                        \
+  BC_DEFINE_ROUND(f32x4, ps, _mm_castsi128_ps, _mm_castps_si128, name, mode)                \
+  BC_DEFINE_ROUND(f64x2, pd, _mm_castsi128_pd, _mm_castpd_si128, name, mode)
+BC_DEFINE_ROUNDS(nearest, 8)
+BC_DEFINE_ROUNDS(floor, 9)
+BC_DEFINE_ROUNDS(ceil, 10)
+BC_DEFINE_ROUNDS(trunc, 11)
+#define simde_wasm_f32x4_nearest bc_f32x4_nearest
+#define simde_wasm_f32x4_floor bc_f32x4_floor
+#define simde_wasm_f32x4_ceil bc_f32x4_ceil
+#define simde_wasm_f32x4_trunc bc_f32x4_trunc
+#define simde_wasm_f64x2_nearest bc_f64x2_nearest
+#define simde_wasm_f64x2_floor bc_f64x2_floor
+#define simde_wasm_f64x2_ceil bc_f64x2_ceil
+#define simde_wasm_f64x2_trunc bc_f64x2_trunc
+
 #endif
