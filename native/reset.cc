@@ -5,7 +5,7 @@
 namespace barecell {
 namespace {
 
-// To copy, some 10 us. Two threads that wake each other take five times as long (ARCHITECTURE.md).
+// To copy, some 10 us. To hand it to another thread and to be told of the end takes several times as long (ARCHITECTURE.md, "Reset").
 constexpr uint64_t kQuickPages = 64;
 
 }  // namespace
