@@ -11,7 +11,7 @@ import { BC_ABI_VERSION } from "../abi.ts";
 import { BarecellError, errorText, systemErrorCode } from "../errors.ts";
 import { Image } from "../image/image.ts";
 import { COMMON_FLAGS, meteringFlags, moduleFlags, RUNTIME_FLAGS, STUBS, targetFlags } from "./cc.ts";
-import type { CheckedCompileOptions } from "./options.ts";
+import type { CheckedCompileOptions, LeveledOptions } from "./options.ts";
 import { type CCompiler, simdeIdentity } from "./toolchain.ts";
 
 /** `$XDG_CACHE_HOME/barecell`, or `~/.cache/barecell` (XDG base directory specification). */
@@ -34,7 +34,7 @@ export function cacheKey(
   modules: readonly CachedModule[],
   compiler: CCompiler,
   version: string,
-  options: CheckedCompileOptions,
+  options: LeveledOptions,
 ): string {
   const inputs = {
     modules: modules.map(({ name, bytes, link }) => ({
@@ -50,11 +50,11 @@ export function cacheKey(
     simde: simdeIdentity(),
     flags: [
       ...COMMON_FLAGS,
-      ...moduleFlags(options.optimize),
+      ...moduleFlags(options.level),
       ...targetFlags(options.targetCpu),
       ...meteringFlags(options.metering),
     ],
-    optimize: options.optimize,
+    level: options.level,
     stackBytes: options.stackBytes,
     maxTableElements: options.maxTableElements,
   };

@@ -5,12 +5,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BarecellError, systemErrorCode } from "../errors.ts";
 import type { TargetCpu } from "../image/manifest.ts";
-import { moduleName } from "./canonical-module.ts";
-import { type CheckedCompileOptions, toolLimits } from "./options.ts";
+import { type CodeLevel, type LeveledOptions, toolLimits } from "./options.ts";
+import type { SourceFile } from "./parts.ts";
 import { runTool } from "./process.ts";
 import { RUNTIME_SOURCES, runtimeObject } from "./runtime-object.ts";
 import type { CCompiler } from "./toolchain.ts";
-import { filesOf } from "./wasm2c.ts";
 
 /** The guest's own sources, beside the compiled package. */
 export const STUBS = fileURLToPath(new URL("../../guest-stubs", import.meta.url));
@@ -56,9 +55,9 @@ const SPEED_FLAGS: readonly string[] = [
 ];
 
 /** All flags of a module's C at a level. They are part of the cache key. */
-export function moduleFlags(optimize: CheckedCompileOptions["optimize"]): string[] {
-  const isFast = optimize === 2 || optimize === 3;
-  return [`-O${optimize}`, ...MODULE_FLAGS, ...(isFast ? SPEED_FLAGS : [])];
+export function moduleFlags(level: CodeLevel): string[] {
+  const isFast = level === 2 || level === 3;
+  return [`-O${level}`, ...MODULE_FLAGS, ...(isFast ? SPEED_FLAGS : [])];
 }
 
 /** Not the name of any source's object. */
@@ -84,8 +83,8 @@ export function meteringFlags(metering: boolean): string[] {
 
 /** What stands in the build folder before the C compiler runs. */
 export interface Sources {
-  /** wasm2c's sources, adapted; `m0.c` and so on. */
-  readonly modulesC: readonly string[];
+  /** wasm2c's sources of all modules, adapted; headers too. */
+  readonly modulesC: readonly SourceFile[];
   readonly glueC: string;
   /** Assembler with the note and the initial contents of linear memory. */
   readonly imageS: string;
@@ -111,17 +110,16 @@ export async function buildImage(
   compiler: CCompiler,
   sources: Sources,
   folder: string,
-  options: CheckedCompileOptions,
+  options: LeveledOptions,
 ): Promise<string> {
   const limits = toolLimits(options, options.compileMemoryBytes);
-  const modules = sources.modulesC.flatMap((text, i) => filesOf(moduleName(i), text));
   const script = (await readFile(join(STUBS, "image.ld"), "utf8"))
     .replace("@LINEAR_PHDRS@", sources.linearScript.phdrs)
     .replace("@LINEAR_SECTIONS@", sources.linearScript.sections)
     .replace("@LINKED_SYMBOLS@", sources.linkedSymbols);
   await Promise.all([
     writeFile(join(folder, "image.ld"), script),
-    ...modules.map(({ name, text }) => writeFile(join(folder, name), text)),
+    ...sources.modulesC.map(({ name, text }) => writeFile(join(folder, name), text)),
     writeFile(join(folder, "glue.c"), sources.glueC),
     writeFile(join(folder, "image.S"), sources.imageS),
     ...[...sources.files].map(([name, content]) => writeFile(join(folder, name), content)),
@@ -145,11 +143,9 @@ export async function buildImage(
   const cc = (...args: string[]) =>
     runTool("the C compiler", [compiler.path, ...shared, ...args], folder, limits);
   options.onProgress("compile");
-  // The largest first: what begins last should not take longest.
-  const units = modules
-    .filter(({ name }) => name.endsWith(".c"))
-    .sort((a, b) => b.text.length - a.text.length)
-    .map(({ name }) => name);
+  const units = sources.modulesC.filter(({ name }) => name.endsWith(".c"));
+  // What takes longest first, so that it is not what all wait for in the end.
+  const inTurn = [...units].sort((a, b) => b.text.length - a.text.length);
   const makeRuntime = async (): Promise<Uint8Array> => {
     const objects = RUNTIME_SOURCES.map((name) => name.replace(/\.[cS]$/, ".o"));
     await cc(...RUNTIME_FLAGS, ...RUNTIME_SOURCES.map((name) => join(STUBS, name)));
@@ -162,8 +158,12 @@ export async function buildImage(
       const object = await runtimeObject(sources.runtimeKey, sources.cache, makeRuntime);
       await writeFile(join(folder, RUNTIME_OBJECT), object);
     },
-    ...units.map((name) => () => cc(...moduleFlags(options.optimize), name)),
-    () => cc(...moduleFlags(options.optimize), "glue.c", "image.S"),
+    ...inTurn.map(
+      ({ name, level }) =>
+        () =>
+          cc(...moduleFlags(level), name),
+    ),
+    () => cc(...moduleFlags(options.level), "glue.c", "image.S"),
   ]);
   options.onProgress("link");
   const defsym = [...sources.symbols].map(([name, value]) => `-Wl,--defsym,${name}=${value}`);
@@ -179,7 +179,7 @@ export async function buildImage(
       "-Wl,-T,image.ld",
       RUNTIME_OBJECT,
       // In the order of the files, not of the jobs.
-      ...modules.flatMap(({ name }) => (name.endsWith(".c") ? [name.replace(/\.c$/, ".o")] : [])),
+      ...units.map(({ name }) => name.replace(/\.c$/, ".o")),
       "glue.o",
       "image.o",
       "-o",

@@ -39,7 +39,8 @@ import {
 } from "./linear-layout.ts";
 import { type LinkPlan, linkModules } from "./linker.ts";
 import { meterModule, type Payments } from "./metering.ts";
-import { type CheckedCompileOptions, type CompileOptions, checkCompileOptions, levelFor } from "./options.ts";
+import { type CompileOptions, checkCompileOptions, type LeveledOptions, levelFor } from "./options.ts";
+import { divide } from "./parts.ts";
 import { type CompileUnit, type ModuleSource, readUnits } from "./sources.ts";
 import {
   type CCompiler,
@@ -49,7 +50,7 @@ import {
   findSimde,
 } from "./toolchain.ts";
 import { unsupported } from "./validate.ts";
-import { type Translation, translateToC } from "./wasm2c.ts";
+import { filesOf, type Translation, translateToC } from "./wasm2c.ts";
 
 /**
  * Compiles a WebAssembly module, or several that import from each other, to an image.
@@ -86,7 +87,7 @@ async function compileOrFind(
   given.onProgress("validate");
   const units = await readUnits(source, given);
   const moduleBytes = units.reduce((sum, { bytes }) => sum + bytes.length, 0);
-  const checked = { ...given, optimize: levelFor(given.optimize, moduleBytes) };
+  const checked = { ...given, level: levelFor(given.optimize, moduleBytes) };
   message.modules = units.map(({ name }) => name);
   // Before the work, so that what cannot be packed is said at once.
   const bundle = await packBundles(checked.bundle, checked.maxBundleBytes);
@@ -97,7 +98,7 @@ async function compileOrFind(
 /** From the cache, if it is there. Files are no part of what is cached: other files make no other code. */
 async function compileUnits(
   units: readonly CompileUnit[],
-  checked: CheckedCompileOptions,
+  checked: LeveledOptions,
   message: CompileMessage,
 ): Promise<Image> {
   const plan = linkModules(units);
@@ -125,7 +126,7 @@ async function compileFresh(
   plan: LinkPlan,
   compiler: CCompiler,
   cache: string | false,
-  options: CheckedCompileOptions,
+  options: LeveledOptions,
 ): Promise<Image> {
   const folder = await makeFolder();
   // A caller that ends the process in the middle (process.exit in a signal handler) must not leave the folder behind. The compiler may
@@ -198,7 +199,7 @@ function imageSources(
   translations: readonly Translation[],
   payments: readonly (Payments | undefined)[],
   version: string,
-  options: CheckedCompileOptions,
+  options: LeveledOptions,
 ): Omit<Sources, "include" | "cache" | "runtimeKey"> {
   const entries = new EntryList(units, !options.instantiateAtBoot);
   const generated = numberFunctionTypes(translations.map(({ source }) => source));
@@ -210,19 +211,17 @@ function imageSources(
     return linearLayout(bytes, info, index, place);
   });
   return {
-    modulesC: generated.map((source, module) => {
+    modulesC: generated.flatMap((source, module) => {
       const { info } = units[module] as CompileUnit;
       const own = plan.modules[module]?.memories ?? [];
       const base = own.length > 1 ? undefined : linearVirtual(own[0] ?? 0);
-      return (
+      const name = moduleName(module);
+      const adapted =
         HIDDEN +
         (hasVectors[module] ? VECTOR_HEADER : "") +
         (payments[module] ? FUEL_HEADER : "") +
-        adaptIndirectCalls(
-          adaptGeneratedCode(source, base, dataInImage(info), payments[module]),
-          moduleName(module),
-        )
-      );
+        adaptIndirectCalls(adaptGeneratedCode(source, base, dataInImage(info), payments[module]), name);
+      return divide(name, filesOf(adapted), options.level);
     }),
     glueC:
       (hasVectors.includes(true) ? VECTOR_HEADER : "") +
@@ -307,7 +306,7 @@ function linkerSymbols(
   units: readonly CompileUnit[],
   capacities: readonly (readonly number[])[],
   linear: readonly LinearLayout[],
-  options: CheckedCompileOptions,
+  options: LeveledOptions,
 ): Map<string, number> {
   const arenaBytes = units
     .flatMap(({ info }, module) =>

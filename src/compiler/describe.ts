@@ -7,7 +7,7 @@ import { symbolName } from "./canonical-module.ts";
 import { COMMON_FLAGS, meteringFlags, moduleFlags, targetFlags } from "./cc.ts";
 import type { EntryList } from "./entries.ts";
 import type { LinkPlan } from "./linker.ts";
-import type { CheckedCompileOptions } from "./options.ts";
+import type { LeveledOptions } from "./options.ts";
 import type { CompileUnit } from "./sources.ts";
 import { type ExportInfo, functionTypeOf, type ModuleInfo } from "./wasm-reader.ts";
 
@@ -34,7 +34,7 @@ export function describeImage(
   entries: EntryList,
   capacities: readonly (readonly number[])[],
   compiler: string,
-  options: CheckedCompileOptions,
+  options: LeveledOptions,
 ): Manifest {
   const functionIndexes = units.map(({ info }) => functionIndexesOf(info));
   return {
@@ -43,7 +43,7 @@ export function describeImage(
       barecell: packageVersion,
       compiler,
       flags: [
-        ...moduleFlags(options.optimize),
+        ...moduleFlags(options.level),
         ...targetFlags(options.targetCpu),
         ...meteringFlags(options.metering),
         ...COMMON_FLAGS,

@@ -10,7 +10,7 @@ export interface CompileOptions {
   readonly name?: string;
   /** Processor level the code may use. Default "x86-64-v2", which every x86-64 server of the last decade has. */
   readonly targetCpu?: TargetCpu;
-  /** Level of the C compiler, or "quick" for the soonest result: 1 for a small module, 0 for others. Default 2. */
+  /** Level of the C compiler, or "quick" for the soonest result. Default 2; a module from 4 MiB on is compiled at 1 then, which takes half the time. */
   readonly optimize?: 0 | 1 | 2 | 3 | "quick";
   /** The guest's stack, bytes; rounded up to whole pages. Default 1 MiB, at most 256 MiB. */
   readonly stackBytes?: number;
@@ -45,8 +45,7 @@ export type CompileStep = "validate" | "cached" | "translate" | "compile" | "lin
 export interface CheckedCompileOptions {
   readonly name: string | undefined;
   readonly targetCpu: TargetCpu;
-  /** Resolved by `levelFor` where it says "quick". */
-  readonly optimize: number | "quick";
+  readonly optimize: 0 | 1 | 2 | 3 | "quick";
   readonly stackBytes: number;
   readonly maxTableElements: number;
   readonly bundle: CheckedBundles;
@@ -60,6 +59,14 @@ export interface CheckedCompileOptions {
   readonly metering: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: (step: CompileStep) => void;
+}
+
+/** A level of the C compiler; "g" is gcc's own for the soonest result ("optimize for debugging": no pass that takes long). */
+export type CodeLevel = 0 | 1 | 2 | 3 | "g";
+
+/** Options of a compilation whose modules are known. */
+export interface LeveledOptions extends CheckedCompileOptions {
+  readonly level: CodeLevel;
 }
 
 const MAX_STACK_BYTES = 256 * 2 ** 20;
@@ -104,7 +111,10 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
   return {
     name,
     targetCpu,
-    optimize: options.optimize === "quick" ? "quick" : integer("optimize", options.optimize ?? 2, 0, 3),
+    optimize:
+      options.optimize === "quick"
+        ? "quick"
+        : (integer("optimize", options.optimize ?? 2, 0, 3) as 0 | 1 | 2 | 3),
     stackBytes: Math.ceil(stackBytes / BC_PAGE_SIZE) * BC_PAGE_SIZE,
     maxTableElements: integer("maxTableElements", options.maxTableElements ?? 65_536, 0, 10_000_000),
     bundle: checkBundles(options.bundle ?? {}),
@@ -126,13 +136,13 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
   };
 }
 
-/** Up to here level 1 takes hardly longer than 0, since starting the tools takes longest, and its code is several times as fast. */
+/** Up to here level 1 takes hardly longer than any, since starting the tools takes longest. Beyond, "g" takes two thirds of it, and less than 0, whose code is three times as long. */
 const QUICK_LEVEL_1_BYTES = 32 * 1024;
 
 /** The C compiler's level for modules of so many bytes together. */
-export function levelFor(optimize: number | "quick", moduleBytes: number): number {
+export function levelFor(optimize: CheckedCompileOptions["optimize"], moduleBytes: number): CodeLevel {
   if (optimize !== "quick") return optimize;
-  return moduleBytes <= QUICK_LEVEL_1_BYTES ? 1 : 0;
+  return moduleBytes <= QUICK_LEVEL_1_BYTES ? 1 : "g";
 }
 
 /** How the processes of a compilation are held. @param memoryBytes address space of each; undefined for what reserves more than it uses */

@@ -5,7 +5,8 @@ import { fileURLToPath } from "node:url";
 import { BarecellError } from "../errors.ts";
 import { throwIfCancelled } from "./cancel.ts";
 import { moduleName } from "./canonical-module.ts";
-import { type CheckedCompileOptions, toolLimits } from "./options.ts";
+import { type LeveledOptions, toolLimits } from "./options.ts";
+import { isDivided } from "./parts.ts";
 import { runTool } from "./process.ts";
 import { unsupported } from "./validate.ts";
 
@@ -41,18 +42,8 @@ export interface CanonicalModule {
   readonly bytes: Uint8Array;
 }
 
-/** From this size on a module becomes several files, each for a C compiler of its own: for the sake of time, and of the memory that one takes. */
-const SPLIT_FROM_BYTES = 96 * 1024;
-const PART_BYTES = 48 * 1024;
-/** Where the code is to be as fast as can be, the C compiler sees all of it, up to this size. */
-const SPLIT_FASTEST_FROM_BYTES = 4 * 2 ** 20;
-const MOST_PARTS = 400;
-
-/** By size alone, so that the image does not depend on the machine. */
-function partsOf({ bytes }: CanonicalModule, options: CheckedCompileOptions): number {
-  if (bytes.length < (options.optimize === 3 ? SPLIT_FASTEST_FROM_BYTES : SPLIT_FROM_BYTES)) return 1;
-  return Math.min(Math.ceil(bytes.length / PART_BYTES), MOST_PARTS);
-}
+/** wasm2c's files of a module that is divided (parts.ts), which writes more in more files. */
+const DIVIDED_FILES = 2;
 
 /** Cannot be part of what wasm2c writes: all names in that are ours. */
 const FILE_MARK = "\n/* barecell: the next file */\n";
@@ -60,15 +51,8 @@ const FILE_MARK = "\n/* barecell: the next file */\n";
 /** Several files as one text, so that what is changed in it is looked for in all. The first is the header that the others include. */
 const joinFiles = (files: readonly string[]): string => files.join(FILE_MARK);
 
-/** The files of a module's C, by their names in the build folder. */
-export function filesOf(name: string, source: string): { readonly name: string; readonly text: string }[] {
-  const [first = "", ...rest] = source.split(FILE_MARK);
-  if (rest.length === 0) return [{ name: `${name}.c`, text: first }];
-  return [
-    { name: `${name}-impl.h`, text: first },
-    ...rest.map((text, i) => ({ name: `${name}_${i}.c`, text })),
-  ];
-}
+/** The files of a text by `joinFiles`. */
+export const filesOf = (source: string): string[] => source.split(FILE_MARK);
 
 type RunWasm2c = (modules: readonly number[], ...switches: string[]) => Promise<unknown>;
 
@@ -79,16 +63,16 @@ type RunWasm2c = (modules: readonly number[], ...switches: string[]) => Promise<
 export async function translateToC(
   modules: readonly CanonicalModule[],
   folder: string,
-  options: CheckedCompileOptions,
+  options: LeveledOptions,
 ): Promise<Translation[]> {
   // V8 reserves far more address space than it uses.
   const limits = toolLimits(options, undefined);
   await Promise.all(modules.map(({ bytes }, i) => writeFile(join(folder, `${moduleName(i)}.wasm`), bytes)));
+  const sizeOf = (module: number): number => modules[module]?.bytes.length ?? 0;
   const wasm2c: RunWasm2c = (indexes, ...switches) => {
     const jobs = indexes.map((i) => {
       const name = moduleName(i);
-      const parts = partsOf(modules[i] as CanonicalModule, options);
-      const split = parts === 1 ? [] : ["--num-outputs", String(parts)];
+      const split = isDivided(sizeOf(i), options.level) ? ["--num-outputs", String(DIVIDED_FILES)] : [];
       return [`${name}.wasm`, "-o", `${name}.c`, "-n", name, ...split, ...switches];
     });
     const words = jobs.flatMap((job, i) => (i === 0 ? job : ["--next", ...job]));
@@ -110,11 +94,9 @@ export async function translateToC(
     all.map(async (i) => {
       const read = (file: string): Promise<string> => readFile(join(folder, file), "utf8");
       const name = moduleName(i);
-      const parts = partsOf(modules[i] as CanonicalModule, options);
-      const files =
-        parts === 1
-          ? [`${name}.c`]
-          : [`${name}-impl.h`, ...Array.from({ length: parts }, (_, part) => `${name}_${part}.c`)];
+      const files = isDivided(sizeOf(i), options.level)
+        ? [`${name}-impl.h`, ...Array.from({ length: DIVIDED_FILES }, (_, part) => `${name}_${part}.c`)]
+        : [`${name}.c`];
       return { source: joinFiles(await Promise.all(files.map(read))), header: await read(`${name}.h`) };
     }),
   );
