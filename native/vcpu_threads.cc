@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <iterator>
 #include <system_error>
@@ -38,6 +39,8 @@ VcpuThreads::Number VcpuThreads::run(std::function<void()> job, std::function<vo
   if (Worker* worker = take_idle(before)) {
     worker->job = std::move(job);
     worker->after = std::move(after);
+    worker->has_job.store(true, std::memory_order_release);
+    // No system call unless the worker sleeps.
     worker->wake.notify_one();
     return worker->number;
   }
@@ -61,11 +64,38 @@ VcpuThreads::Number VcpuThreads::run(std::function<void()> job, std::function<vo
   return workers_.size();
 }
 
+// How long a worker watches: about what a JavaScript function takes from an answer to its next call, and less than a thread takes to wake.
+constexpr auto kWatch = std::chrono::microseconds(40);
+
+// Without the lock. Ends when there is a job, or after a moment.
+void VcpuThreads::watch(Worker* worker) {
+  static const bool has_other_processor = std::thread::hardware_concurrency() > 1;
+  if (!has_other_processor || is_watched_.exchange(true, std::memory_order_acquire)) return;
+  int luck = luck_.load(std::memory_order_relaxed);
+  if (luck > 0) {
+    const auto end = std::chrono::steady_clock::now() + kWatch;
+    bool found = false;
+    // The clock is looked at seldom: the flag is what matters.
+    while (!found && std::chrono::steady_clock::now() < end) {
+      for (int i = 0; i < 16 && !found; i++) {
+        found = worker->has_job.load(std::memory_order_acquire);
+        if (!found) __builtin_ia32_pause();
+      }
+    }
+    luck = found ? std::min(luck + 1, kMostLuck) : luck - 1 == 0 ? -kTryAgainAfter : luck - 1;
+  } else if (++luck == 0) {
+    luck = 1;
+  }
+  luck_.store(luck, std::memory_order_relaxed);
+  is_watched_.store(false, std::memory_order_release);
+}
+
 void VcpuThreads::work(Worker* worker) {
   pthread_setname_np(pthread_self(), "barecell-vcpu");
   std::unique_lock lock(mutex_);
   for (;;) {
     if (worker->job) {
+      worker->has_job.store(false, std::memory_order_relaxed);
       std::function<void()> job = std::exchange(worker->job, nullptr);
       std::function<void()> after = std::exchange(worker->after, nullptr);
       lock.unlock();
@@ -78,6 +108,7 @@ void VcpuThreads::work(Worker* worker) {
       // From here on the worker may be given its next job, and finds it below.
       after();
       after = nullptr;
+      watch(worker);
       lock.lock();
       continue;
     }

@@ -1,6 +1,7 @@
 // Threads that run vCPUs for asynchronous calls. The addon's own, so that a guest which computes for seconds never holds one of libuv's.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -33,14 +34,26 @@ class VcpuThreads {
     std::thread thread;
     std::function<void()> job, after;
     std::condition_variable wake;
+    // Set with the lock held, when there is a job; looked at without it while the worker watches.
+    std::atomic<bool> has_job{false};
   };
   void work(Worker* worker);
+  void watch(Worker* worker);
   Worker* take_idle(Number before);
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Worker*> idle_;  // the last one used is the first one taken: its stack and caches are warm
   bool closing_ = false;
+
+  // Who calls in a row asks for the next run some microseconds after the last: a thread that has gone to sleep meanwhile is woken by a system call, a thread switch
+  // and an interrupt of an idle processor, which together cost as much as the run. So a worker watches for its next job for a moment first. Only one at a time,
+  // and not while watching has been in vain: a processor is worth more to somebody else.
+  std::atomic<bool> is_watched_{false};
+  static constexpr int kMostLuck = 8;
+  static constexpr int kTryAgainAfter = 64;
+  // Above 0 while watching has brought jobs; below, jobs until it is tried again. Only of the worker that watches.
+  std::atomic<int> luck_{kMostLuck};
 };
 
 }  // namespace barecell

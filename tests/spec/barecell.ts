@@ -34,7 +34,7 @@ export const barecell: Engine = {
   async translate(bytes) {
     const folder = await mkdtemp(join(tmpdir(), "barecell-spec-"));
     try {
-      await translateToC([{ name: "module", bytes }], folder, checkCompileOptions({}));
+      await translateToC([{ name: "module", bytes }], folder, { ...checkCompileOptions({}), level: 1 });
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
