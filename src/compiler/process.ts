@@ -1,5 +1,6 @@
 /** Runs a tool of the compiler (wasm2c, the C compiler) as a child process with hard limits. */
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { BarecellError } from "../errors.ts";
 import { throwIfCancelled } from "./cancel.ts";
 
@@ -9,6 +10,8 @@ export interface ToolLimits {
   readonly memoryBytes: number | undefined;
   /** Largest file it may write, bytes. */
   readonly fileBytes: number;
+  /** Of its first thread, bytes; undefined for what a process gets. At most `mostStackBytes()`. */
+  readonly stackBytes?: number | undefined;
   /** Kills the tool and all that it started. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -36,7 +39,8 @@ export async function runTool(
   // `ulimit` because Node cannot set limits on a child; the shell gives way to the tool at once. Blocks are of 512 bytes (POSIX).
   const memory =
     limits.memoryBytes === undefined ? "" : `ulimit -v ${Math.ceil(limits.memoryBytes / 1024)}; `;
-  const shell = `ulimit -c 0; ulimit -f ${Math.ceil(limits.fileBytes / 512)}; ${memory}exec "$@"`;
+  const stack = limits.stackBytes === undefined ? "" : `ulimit -s ${Math.ceil(limits.stackBytes / 1024)}; `;
+  const shell = `ulimit -c 0; ulimit -f ${Math.ceil(limits.fileBytes / 512)}; ${memory}${stack}exec "$@"`;
   const child = spawn("/bin/sh", ["-c", shell, "sh", ...command], {
     cwd,
     stdio: ["ignore", "pipe", "pipe"],
@@ -82,6 +86,17 @@ export async function runTool(
     process.removeListener("exit", killGroup);
     signal?.removeEventListener("abort", killGroup);
     killGroup();
+  }
+}
+
+/** The largest stack that this process may give to another, bytes: the hard limit (proc(5), /proc/pid/limits). 0 if it is not known. */
+export function mostStackBytes(): number {
+  try {
+    const limits = readFileSync("/proc/self/limits", "utf8");
+    const [, hard = "0"] = /^Max stack size +\S+ +(\S+)/m.exec(limits) ?? [];
+    return hard === "unlimited" ? Number.POSITIVE_INFINITY : Number(hard);
+  } catch {
+    return 0;
   }
 }
 

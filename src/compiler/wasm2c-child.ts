@@ -3,8 +3,8 @@
  * the tool; several lists of them are separated by `--next`. Ends with the first module that the tool refuses, after the line `--next N`, N its place.
  *
  * The tool is itself WebAssembly with a stack of 64 KiB, which real modules overrun. Its exports allow a larger one: grow its
- * memory, then allocate a negative amount of stack, which moves the stack pointer up to the new end. V8's own stack for it is as small, and
- * only a worker thread may have a larger one.
+ * memory, then allocate a negative amount of stack, which moves the stack pointer up to the new end. V8's own stack for it is as small: a process that
+ * was started with a large one (`--stack-size`) runs its only module at once, others give each module a worker thread, which costs as much as a small module.
  */
 import { readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -51,15 +51,14 @@ function enlargeStack(exports: ToolExports): void {
   exports.r(exports.r(0) - (MEMORY_BYTES - 64));
 }
 
-const Module = {
+const moduleWith = (binary: WebAssembly.Module) => ({
   instantiateWasm(imports: WebAssembly.Imports, done: Instantiated): object {
-    const { binary } = workerData as WorkerInput;
     const instance = new WebAssembly.Instance(binary, imports);
     enlargeStack(instance.exports as unknown as ToolExports);
     done(instance);
     return {};
   },
-};
+});
 
 /** The WebAssembly binary stands in the script as a string whose characters are the bytes, inverted and moved out of the way. */
 function splitScript(text: string): WorkerInput {
@@ -84,16 +83,20 @@ function splitScript(text: string): WorkerInput {
 const LARGE_MODULE_BYTES = 2 ** 20;
 
 async function runJobs(): Promise<void> {
+  const jobs = jobsOf(process.argv.slice(2));
   // Most of the tool is never used. A V8 that does not know these switches says nothing.
   setFlagsFromString("--wasm-lazy-compilation");
-  const inputs = jobsOf(process.argv.slice(2)).map(([input = ""]) => statSync(input).size);
+  const inputs = jobs.map(([input = ""]) => statSync(input).size);
   if (inputs.every((sizeBytes) => sizeBytes < LARGE_MODULE_BYTES)) {
     setFlagsFromString("--no-wasm-dynamic-tiering");
     setFlagsFromString("--no-wasm-tier-up");
   }
   // The script decodes and compiles its own binary; once is enough for all modules.
   const input = splitScript(readFileSync(script, "utf8").replace(/^#!.*\n/, ""));
-  const waiting = [...jobsOf(process.argv.slice(2)).entries()];
+  if (jobs.length === 1 && process.execArgv.some((option) => option.startsWith("--stack-size="))) {
+    return runTool(input);
+  }
+  const waiting = [...jobs.entries()];
   const work = async (): Promise<void> => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       const [job, argv] = next;
@@ -132,7 +135,7 @@ function runInWorker(argv: string[], workerData: WorkerInput): Promise<number> {
   });
 }
 
-function runTool(): void {
+function runTool({ source, binary }: WorkerInput): void {
   process.on("exit", (code) => {
     if (
       code === 0 &&
@@ -143,12 +146,11 @@ function runTool(): void {
       process.exitCode = 70;
     }
   });
-  const { source } = workerData as WorkerInput;
   const run = compileFunction(source, ["Module", "require", "module", "exports", "__filename", "__dirname"], {
     filename: script,
   });
-  run(Module, toolRequire, { exports: {} }, {}, script, dirname(script));
+  run(moduleWith(binary), toolRequire, { exports: {} }, {}, script, dirname(script));
 }
 
 if (isMainThread) await runJobs();
-else runTool();
+else runTool(workerData as WorkerInput);

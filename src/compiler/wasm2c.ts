@@ -7,10 +7,14 @@ import { throwIfCancelled } from "./cancel.ts";
 import { moduleName } from "./canonical-module.ts";
 import { type LeveledOptions, toolLimits } from "./options.ts";
 import { isDivided } from "./parts.ts";
-import { runTool } from "./process.ts";
+import { mostStackBytes, runTool } from "./process.ts";
 import { unsupported } from "./validate.ts";
 
 const CHILD = fileURLToPath(new URL("./wasm2c-child.js", import.meta.url));
+
+/** For V8 on the child's first thread; of the process a little more, for what is below the tool. */
+const TOOL_STACK_BYTES = 512 * 2 ** 20;
+const PROCESS_STACK_BYTES = TOOL_STACK_BYTES + 32 * 2 ** 20;
 
 /** Proposals that wasm2c knows and barecell leaves off, by its switch and by the name people know. */
 const PROPOSALS: readonly (readonly [string, string])[] = [
@@ -65,8 +69,13 @@ export async function translateToC(
   folder: string,
   options: LeveledOptions,
 ): Promise<Translation[]> {
+  // Of several modules each has a thread of its own in the child; a single one can do without, if it may have the stack.
+  const isAlone = modules.length === 1 && mostStackBytes() >= PROCESS_STACK_BYTES;
   // V8 reserves far more address space than it uses.
-  const limits = toolLimits(options, undefined);
+  const limits = {
+    ...toolLimits(options, undefined),
+    ...(isAlone ? { stackBytes: PROCESS_STACK_BYTES } : {}),
+  };
   await Promise.all(modules.map(({ bytes }, i) => writeFile(join(folder, `${moduleName(i)}.wasm`), bytes)));
   const sizeOf = (module: number): number => modules[module]?.bytes.length ?? 0;
   const wasm2c: RunWasm2c = (indexes, ...switches) => {
@@ -76,7 +85,8 @@ export async function translateToC(
       return [`${name}.wasm`, "-o", `${name}.c`, "-n", name, ...split, ...switches];
     });
     const words = jobs.flatMap((job, i) => (i === 0 ? job : ["--next", ...job]));
-    return runTool("wasm2c", [process.execPath, CHILD, ...words], folder, limits);
+    const stack = isAlone ? [`--stack-size=${TOOL_STACK_BYTES / 1024}`] : [];
+    return runTool("wasm2c", [process.execPath, ...stack, CHILD, ...words], folder, limits);
   };
   const all = modules.map((_, i) => i);
   try {
