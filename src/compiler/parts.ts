@@ -16,7 +16,7 @@ export function isDivided(moduleBytes: number, level: CodeLevel): boolean {
   return moduleBytes >= (level === 3 ? DIVIDE_FASTEST_FROM_BYTES : DIVIDE_FROM_BYTES);
 }
 
-/** A part should have so much C: an eighth of the module's, so that the last ones end together on as many processors, within bounds. Each part costs the header once more. */
+/** A part should have so much C: an eighth of the module's, so that the last ones end together on as many processors, within bounds. Each part costs a process and the header once more. */
 const PARTS = 8;
 const LEAST_PART_CHARACTERS = 160_000;
 const MOST_PART_CHARACTERS = 480_000;
@@ -46,6 +46,7 @@ export function divide(
   if (rest.length === 0) return [{ name: `${name}.c`, text: first, level }];
   const header = `${name}-impl.h`;
   const include = `#include "${header}"\n`;
+  const { shared, declarations } = withoutDeclarations(first);
   const { functions, others } = takeApart(rest);
   const total = functions.reduce((sum, { text }) => sum + text.length, 0);
   const highest: CodeLevel = level === 2 && total >= PLAIN_FROM_CHARACTERS ? 1 : level;
@@ -54,11 +55,11 @@ export function divide(
   const partCharacters = Math.min(Math.max(total / PARTS, LEAST_PART_CHARACTERS), MOST_PART_CHARACTERS);
   const part = (text: string, i: number, prefix: string, own: CodeLevel): SourceFile => ({
     name: `${name}_${prefix}${i}.c`,
-    text: include + text,
+    text: include + declarationsFor(text, declarations) + text,
     level: own,
   });
   return [
-    { name: header, text: first, level },
+    { name: header, text: shared, level },
     // Each of wasm2c's files has its own line for the header.
     part(others.replaceAll(include, ""), 0, "", highest),
     ...groups(
@@ -68,6 +69,27 @@ export function divide(
     // What runs once for each call of it gains next to nothing from a higher level, and that is a third of what compilers make of Rust.
     ...groups(functions.filter(isSimple), partCharacters).map((text, i) => part(text, i, "s", 1)),
   ];
+}
+
+/**
+ * The functions' declarations are what makes the header of a very large module long (2 MB for 10 MB of module); each part gets those it needs.
+ * @returns the header without them, and them by the functions' names
+ */
+function withoutDeclarations(header: string): { shared: string; declarations: ReadonlyMap<string, string> } {
+  const declarations = new Map<string, string>();
+  const shared = header.replace(
+    /^\w[^\n;{}()]* (w2c_\w*f\d+)\(w2c_\w+\*[^\n;{}()]*\);\n/gm,
+    (line, name: string) => {
+      declarations.set(name, line);
+      return "";
+    },
+  );
+  return { shared, declarations };
+}
+
+function declarationsFor(text: string, declarations: ReadonlyMap<string, string>): string {
+  const used = new Set(text.match(/\bw2c_\w*f\d+\b/g));
+  return [...used].map((name) => declarations.get(name) ?? "").join("");
 }
 
 interface DefinedFunction {
