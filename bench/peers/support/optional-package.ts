@@ -1,21 +1,14 @@
 /** Packages that barecell does not need, but a peer: taken from where the user is, or from beside barecell. */
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Unavailable } from "../peer.ts";
 import { errorText } from "./error-text.ts";
 
 /** @throws Unavailable if it is not installed or cannot be loaded */
 export async function optionalPackage<T>(name: string, install: string): Promise<T> {
-  let path: string | undefined;
-  for (const from of [join(process.cwd(), "package.json"), import.meta.url]) {
-    try {
-      path = createRequire(from).resolve(name);
-      break;
-    } catch {
-      // Not there; perhaps at the next place.
-    }
-  }
+  const path = find(name);
   if (path === undefined) throw new Unavailable(`the package ${name} is not installed`, install);
   try {
     const module = (await import(pathToFileURL(path).href)) as { default?: T };
@@ -28,14 +21,30 @@ export async function optionalPackage<T>(name: string, install: string): Promise
   }
 }
 
-/** The version in the package's own package.json. */
+/** The version in the package's own package.json; empty if it cannot be told. Read as a file: few packages export it. */
 export function packageVersionOf(name: string): string {
-  for (const from of [join(process.cwd(), "package.json"), import.meta.url]) {
+  const path = find(name);
+  if (path === undefined) return "";
+  for (let folder = dirname(path); folder !== dirname(folder); folder = dirname(folder)) {
     try {
-      return (createRequire(from)(`${name}/package.json`) as { version: string }).version;
+      const about = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Record<string, unknown>;
+      // Some packages have such files of no name further down.
+      if (about["name"] === name) return String(about["version"] ?? "");
     } catch {
-      // As above; or the package does not export it.
+      // Not in this folder.
     }
   }
   return "";
+}
+
+/** The file that the package begins with: beside the folder in which the command runs, or beside barecell. */
+function find(name: string): string | undefined {
+  for (const from of [join(process.cwd(), "package.json"), import.meta.url]) {
+    try {
+      return createRequire(from).resolve(name);
+    } catch {
+      // Not there; perhaps at the next place.
+    }
+  }
+  return undefined;
 }

@@ -7,18 +7,7 @@ import { join } from "node:path";
 import { testData } from "../../paths.ts";
 import { Unavailable } from "../../peers/peer.ts";
 import { errorText } from "../../peers/support/error-text.ts";
-
-/** The part of the package that is used. */
-interface Wabt {
-  readWasm(bytes: Uint8Array, options: { readDebugNames: boolean }): WabtModule;
-  parseWat(name: string, text: string): WabtModule;
-}
-interface WabtModule {
-  generateNames(): void;
-  applyNames(): void;
-  toText(options: { foldExprs: boolean; inlineExport: boolean }): string;
-  toBinary(options: object): { readonly buffer: Uint8Array };
-}
+import { rewriteModule } from "../../wasm-text.ts";
 
 const VARIABLE = "BARECELL_COREMARK";
 const CLOCK_IMPORT = /\(import "env" "clock_ms" \(func \$env\.clock_ms \(type (\$\w+)\)\)\)/;
@@ -58,18 +47,10 @@ export async function makeCoreMark(folder: string): Promise<string> {
   }
 }
 
-/** Goes through the module's text: a function more moves the numbers of all others, and names stay. */
-async function adapt(bytes: Uint8Array): Promise<Uint8Array> {
-  const { default: load } = (await import("wabt")) as unknown as { default: () => Promise<Wabt> };
-  const wabt = await load();
-  const original = wabt.readWasm(bytes, { readDebugNames: false });
-  original.generateNames();
-  original.applyNames();
-  const text = original.toText({ foldExprs: false, inlineExport: false });
-  if (!CLOCK_IMPORT.test(text)) throw new Error("it does not import env.clock_ms");
-  const adapted = wabt.parseWat(
-    "coremark.wat",
-    text.replace(CLOCK_IMPORT, (_, type: string) => clock(type)),
-  );
-  return adapted.toBinary({}).buffer;
+/** @throws Error if it is another program */
+function adapt(bytes: Uint8Array): Promise<Uint8Array> {
+  return rewriteModule(bytes, (text) => {
+    if (!CLOCK_IMPORT.test(text)) throw new Error("it does not import env.clock_ms");
+    return text.replace(CLOCK_IMPORT, (_, type: string) => clock(type));
+  });
 }
