@@ -49,6 +49,10 @@ export async function buildTools(scratch: string): Promise<Setting> {
         .filter((name) => name.endsWith(".c"))
         .map((name) => join(floorSources, name)),
     ]),
+    guestInitPath: await build(join(scratch, "guest-init"), [
+      "-static",
+      inProject("bench", "native", "guest-init.c"),
+    ]),
   };
 }
 

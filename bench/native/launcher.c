@@ -2,11 +2,12 @@
  * Starts a command again and again and times it, with nothing in between but posix_spawn(), two pipes and waitpid(): the least that a
  * program which hands functions to processes or containers must do, so that these are not charged for anything of Node's.
  *
- *   launcher [--input FILE] [--number] [--stop COMMAND… ";"] [--after COMMAND… ";"] -- COMMAND…
+ *   launcher [--input FILE] [--number] [--ready LINE] [--stop COMMAND… ";"] [--after COMMAND… ";"] -- COMMAND…
  *
  * In every command `{id}` becomes a name that is new for each start, and `{mode}` becomes `run` or `hold`. COMMAND is expected to
  * write what main.c writes, with --number a number alone, as runtimes print a result. --stop ends a start that took too long (without it: SIGKILL); --after clears up after one that did not end by
- * itself. Orders come on standard input, one a line, and each is answered by one line of JSON:
+ * itself. With --ready, COMMAND is a machine that has to boot: it writes LINE when it may be given its input, which would be lost before; what it writes
+ * until then is none of the answer, and shown if there is none; it does not end when its input does. Orders come on standard input, one a line, and each is answered by one line of JSON:
  *
  *   run LIMIT_US     one start; is stopped after LIMIT_US, if that is not 0
  *   loop FOR_US      one after the other for that long; how many came to their end
@@ -32,6 +33,8 @@
 #define MAX_WORDS 128
 #define OUTPUT_CAPACITY 32768
 #define MAX_HELD 1024
+/* Of what a start without a result wrote, to say why. */
+#define SAID_KEPT 1024
 /* How long a start that was told to stop may take to do so. */
 #define GRACE_US 10e6
 /* A container can be told to end only when it has begun: until it is gone it is told again. */
@@ -48,6 +51,7 @@ static struct command start_command, stop_command, after_command;
 static uint8_t input[OUTPUT_CAPACITY];
 static size_t input_bytes;
 static bool number_only;
+static const char *ready_line; /* NULL: the input may come at once */
 
 struct instance {
   char id[64];
@@ -56,6 +60,9 @@ struct instance {
   double began_us;
   char output[OUTPUT_CAPACITY];
   size_t output_bytes;
+  bool is_ready;    /* has its input */
+  bool keeps_input; /* its input stays open afterwards */
+  double ready_us;  /* when it wrote the line that it is ready with; below 0: there is none */
 };
 
 struct answer {
@@ -120,6 +127,14 @@ static void run_quietly(const struct command *command, const char *id) {
   free_words(words);
 }
 
+static void give_input(struct instance *instance) {
+  instance->is_ready = true;
+  if (input_bytes > 0 && write(instance->in, input, input_bytes) < 0 && errno != EPIPE) die("write");
+  if (instance->keeps_input) return;
+  close(instance->in);
+  instance->in = -1;
+}
+
 static void start(struct instance *instance, const char *mode) {
   static unsigned counter;
   snprintf(instance->id, sizeof instance->id, "barecell-bench-%d-%u", (int)getpid(), counter++);
@@ -128,6 +143,10 @@ static void start(struct instance *instance, const char *mode) {
   int in[2], out[2];
   posix_spawn_file_actions_t actions;
   instance->output_bytes = 0;
+  instance->is_ready = false;
+  /* A monitor may have something to say about an end, in the middle of the guest's words. */
+  instance->keeps_input = strcmp(mode, "hold") == 0 || ready_line != NULL;
+  instance->ready_us = -1;
   instance->began_us = now_us();
   if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0) die("pipe");
   posix_spawn_file_actions_init(&actions);
@@ -142,17 +161,30 @@ static void start(struct instance *instance, const char *mode) {
   close(out[1]);
   instance->in = in[1];
   instance->out = out[0];
-  if (input_bytes > 0 && write(in[1], input, input_bytes) < 0 && errno != EPIPE) die("write");
-  if (strcmp(mode, "hold") != 0) {
-    close(in[1]);
-    instance->in = -1;
-  }
+  if (ready_line == NULL) give_input(instance);
   posix_spawn_file_actions_destroy(&actions);
   free_words(words);
 }
 
+/* Drops what came before the answer: the line, when it is there, and otherwise all but the end of what fills the room. */
+static void look_for_ready(struct instance *instance) {
+  const char *line = memmem(instance->output, instance->output_bytes, ready_line, strlen(ready_line));
+  size_t drop = 0;
+  if (line != NULL) {
+    drop = (size_t)(line - instance->output) + strlen(ready_line);
+    instance->ready_us = now_us() - instance->began_us;
+    give_input(instance);
+  } else if (instance->output_bytes > OUTPUT_CAPACITY / 2) {
+    drop = instance->output_bytes - OUTPUT_CAPACITY / 4;
+  }
+  instance->output_bytes -= drop;
+  memmove(instance->output, instance->output + drop, instance->output_bytes);
+  instance->output[instance->output_bytes] = 0;
+}
+
 /* Whether all of the answer is there. */
 static bool parse(const struct instance *instance, struct answer *answer) {
+  if (!instance->is_ready) return false;
   const char *end = memchr(instance->output, '\n', instance->output_bytes);
   if (end == NULL) return false;
   if (number_only) {
@@ -169,7 +201,8 @@ static bool parse(const struct instance *instance, struct answer *answer) {
   answer->body_at = body;
   answer->body_bytes = length;
   answer->result = result;
-  answer->ready_us = (double)began_ns / 1e3 - instance->began_us;
+  /* A machine of its own has a clock of its own. */
+  answer->ready_us = instance->ready_us >= 0 ? instance->ready_us : (double)began_ns / 1e3 - instance->began_us;
   return true;
 }
 
@@ -210,6 +243,7 @@ static void follow(struct instance *instance, double limit_us, bool until_result
     bool nobody = ready > 0 && (ends[1].revents & (POLLHUP | POLLERR)) != 0 && (ends[0].revents == 0);
     if (ready > 0 && ends[0].revents != 0) {
       bool more = read_some(instance);
+      if (!instance->is_ready) look_for_ready(instance);
       if (!answer->has_result && parse(instance, answer)) {
         answer->result_us = now_us() - instance->began_us;
         answer->has_result = true;
@@ -257,6 +291,11 @@ static void print_answer(const struct instance *instance, const struct answer *a
          WIFSIGNALED(answer->status) ? WTERMSIG(answer->status) : 0);
   for (size_t i = 0; answer->has_result && i < answer->body_bytes; i++)
     printf("%02x", (uint8_t)instance->output[answer->body_at + i]);
+  printf("\",\"said\":\"");
+  if (!answer->has_result) {
+    size_t from = instance->output_bytes > SAID_KEPT ? instance->output_bytes - SAID_KEPT : 0;
+    for (size_t i = from; i < instance->output_bytes; i++) printf("%02x", (uint8_t)instance->output[i]);
+  }
   printf("\"}\n");
 }
 
@@ -268,9 +307,11 @@ static void release(void) {
     close(held[i]->in);
     held[i]->in = -1;
   }
+  /* A machine does not see that its input has ended: it is stopped at once. */
+  double patience_us = ready_line == NULL ? GRACE_US : 0;
   for (int i = 0; i < held_count; i++) {
     struct answer answer;
-    follow(held[i], now_us() - held[i]->began_us + GRACE_US, false, &answer);
+    follow(held[i], now_us() - held[i]->began_us + patience_us, false, &answer);
     free(held[i]);
   }
   held_count = 0;
@@ -342,6 +383,9 @@ int main(int argc, char **argv) {
     } else if (strcmp(*at, "--number") == 0) {
       number_only = true;
       at++;
+    } else if (strcmp(*at, "--ready") == 0 && at[1] != NULL) {
+      ready_line = at[1];
+      at += 2;
     } else if (strcmp(*at, "--input") == 0 && at[1] != NULL) {
       int file = open(at[1], O_RDONLY | O_CLOEXEC);
       ssize_t got = file < 0 ? -1 : read(file, input, sizeof input);
@@ -356,7 +400,7 @@ int main(int argc, char **argv) {
     }
   }
   if (*at != NULL || start_command.count == 0) {
-    fputs("usage: launcher [--input FILE] [--number] [--stop COMMAND… \";\"] [--after COMMAND… \";\"] -- COMMAND…\n", stderr);
+    fputs("usage: launcher [--input FILE] [--number] [--ready LINE] [--stop COMMAND… \";\"] [--after COMMAND… \";\"] -- COMMAND…\n", stderr);
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);

@@ -1,7 +1,7 @@
 /** What most people call a container. */
-import { execFileSync } from "node:child_process";
-import { type Peer, Unavailable } from "./peer.ts";
+import type { Peer } from "./peer.ts";
 import {
+  daemonVersion,
   ENGINE_INCLUDES,
   ENGINE_LEAVES_OUT,
   ENGINE_SETTINGS,
@@ -17,20 +17,6 @@ const INSTALL =
 
 const engine = (): Engine => ({ name: "docker", command: [requireProgram("docker", INSTALL)] });
 
-function daemonVersion(): string {
-  try {
-    return execFileSync(requireProgram("docker", INSTALL), ["version", "--format", "{{.Server.Version}}"], {
-      encoding: "utf8",
-      timeout: 15_000,
-      stdio: ["ignore", "pipe", "pipe"],
-    }).trim();
-  } catch (error) {
-    if (error instanceof Unavailable) throw error;
-    const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
-    throw new Unavailable(`the daemon does not answer: ${said.split("\n")[0] ?? ""}`, INSTALL);
-  }
-}
-
 export const peer: Peer = {
   ...native(""),
   name: "docker",
@@ -41,7 +27,7 @@ export const peer: Peer = {
   leavesOut: `${ENGINE_LEAVES_OUT}. Containers are the daemon's children: their memory and the processors they run on are not those of this program`,
   async available(setting) {
     requireLauncher(setting);
-    return { version: `Docker ${daemonVersion()}`, settings: ENGINE_SETTINGS };
+    return { version: `Docker ${daemonVersion(engine(), INSTALL)}`, settings: ENGINE_SETTINGS };
   },
   prepare: (program, setting) => prepareEngine(engine(), program, setting),
   async sweep() {

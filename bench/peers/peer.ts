@@ -35,6 +35,8 @@ export interface Setting {
   readonly launcherPath: string | null;
   /** bench/floor, compiled; null without a C compiler. */
   readonly floorPath: string | null;
+  /** bench/native/guest-init.c, compiled and statically linked; null without a C compiler. */
+  readonly guestInitPath: string | null;
 }
 
 /** One request. Microseconds since it was made. */

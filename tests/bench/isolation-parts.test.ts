@@ -75,7 +75,7 @@ describe("CoreMark", () => {
   const coremark = async () => (await allWorkloads()).find(({ name }) => name === "coremark") as Workload;
 
   it.skipIf(!isThere)("does the same work each time, and knows that it is right", async () => {
-    const setting = { scratch, launcherPath: null, floorPath: null };
+    const setting = { scratch, launcherPath: null, floorPath: null, guestInitPath: null };
     for (const quick of [true, false]) {
       const program = await buildProgram(await coremark(), setting, quick);
       expect(program).toMatchObject({
@@ -97,7 +97,7 @@ describe("CoreMark", () => {
   });
 
   it("is left out with the reason where the program is not there, or is another one", async () => {
-    const setting = { scratch, launcherPath: null, floorPath: null };
+    const setting = { scratch, launcherPath: null, floorPath: null, guestInitPath: null };
     for (const path of ["/nonexistent", inProject("bench/workloads/wasm/fib.wasm")]) {
       vi.stubEnv("BARECELL_COREMARK", path);
       await expect(buildProgram(await coremark(), setting, true)).rejects.toMatchObject({

@@ -229,7 +229,7 @@ describe("a peer that hangs", () => {
       callsHost: false,
     },
   };
-  const setting = { scratch, launcherPath: null, floorPath: null };
+  const setting = { scratch, launcherPath: null, floorPath: null, guestInitPath: null };
 
   it("is killed when its deadline is over, and says so", async () => {
     const host = new PeerProcess({ peer: "v8", setting }, { script: HOST });

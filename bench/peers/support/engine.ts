@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Prepared, Program, Setting } from "../peer.ts";
+import { type Prepared, type Program, type Setting, Unavailable } from "../peer.ts";
 import { prepareLaunched, programArguments } from "./launched.ts";
 
 export interface Engine {
@@ -24,6 +24,7 @@ const LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
 const REMOVE_ATTEMPTS = 5;
 const REMOVE_PAUSE_MS = 300;
 const PATIENCE_MS = 60_000;
+const DAEMON_PATIENCE_MS = 15_000;
 
 /** Images of this run have its process's number, so that those of others are left alone. */
 const imageName = (program: Program): string => `barecell-bench-${process.pid}-${program.name}`;
@@ -41,6 +42,20 @@ function run(engine: Engine, words: readonly string[], input?: Uint8Array): stri
     const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
     // The last line is the one that says why; those before it say what it was doing.
     throw said === "" ? error : new Error(said.split("\n").at(-1));
+  }
+}
+
+/** @throws Unavailable if the daemon that does the engine's work does not answer */
+export function daemonVersion({ command: [path = "", ...options] }: Engine, install: string): string {
+  try {
+    return execFileSync(path, [...options, "version", "--format", "{{.Server.Version}}"], {
+      encoding: "utf8",
+      timeout: DAEMON_PATIENCE_MS,
+      stdio: ["ignore", "pipe", "pipe"],
+    }).trim();
+  } catch (error) {
+    const said = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
+    throw new Unavailable(`the daemon does not answer: ${said.split("\n")[0] ?? ""}`, install);
   }
 }
 

@@ -3,6 +3,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Prepared, type Program, type Sample, type Setting, Stopped } from "../peer.ts";
+import { oneLine } from "./error-text.ts";
 
 export interface Commands {
   /** `{id}`: a name new for each start. `{mode}`: `run`, or `hold` to stay after the answer. */
@@ -17,6 +18,8 @@ export interface Commands {
   readonly prefix?: readonly string[];
   /** What is started prints one number, and not what bench/native/main.c does. */
   readonly printsNumber?: boolean;
+  /** What is started is a machine that boots: it takes its input when it has written this, and what it writes before is no answer. */
+  readonly readyLine?: string;
 }
 
 /** What the launcher says of one start. */
@@ -31,6 +34,8 @@ interface Answer {
   readonly exit: number;
   readonly signal: number;
   readonly output: string;
+  /** What it wrote instead of a result, the end of it; hexadecimal. */
+  readonly said: string;
 }
 
 const STDERR_KEPT = 4000;
@@ -84,6 +89,7 @@ function launcherArguments(program: Program, setting: Setting, commands: Command
     words.push("--input", path);
   }
   if (commands.printsNumber) words.push("--number");
+  if (commands.readyLine !== undefined) words.push("--ready", commands.readyLine);
   if (commands.stop) words.push("--stop", ...commands.stop, ";");
   if (commands.after) words.push("--after", ...commands.after, ";");
   return [...words, "--", ...commands.start];
@@ -96,7 +102,7 @@ function toSample(answer: Answer, program: Program, errors: string): Sample {
   }
   if (!answer.hasResult) {
     const how = answer.signal > 0 ? `killed by signal ${answer.signal}` : `exit status ${answer.exit}`;
-    throw new Error(errors === "" ? how : `${how}: ${errors}`);
+    throw new Error([how, errors, saidText(answer)].filter((text) => text !== "").join(": "));
   }
   return {
     // A clock of its own behind the wall would show nonsense.
@@ -106,6 +112,15 @@ function toSample(answer: Answer, program: Program, errors: string): Sample {
     result: answer.result,
     output: program.input === null ? null : Uint8Array.from(Buffer.from(answer.output, "hex")),
   };
+}
+
+/** It may have been in the middle of anything, and is shown on a terminal. */
+function saidText({ said }: Answer): string {
+  return oneLine(
+    Buffer.from(said, "hex")
+      .toString("latin1")
+      .replace(/[^\x20-\x7e\n]+/g, " "),
+  );
 }
 
 class Launcher {
