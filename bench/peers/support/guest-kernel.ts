@@ -21,6 +21,8 @@ const PATIENCE_MS = 60_000;
 const ELF_MAGIC = 0x464c_457f;
 const ELF_MACHINE_AT = 18;
 const ELF_X86_64 = 62;
+/** Every Linux kernel has it in itself, with its version behind it. */
+const BANNER = "Linux version ";
 
 /** Fields of the set-up header, from the kernel's description of its boot protocol; the payload's place is said since version 2.08. */
 const SETUP = {
@@ -76,11 +78,23 @@ export function unpackKernel(path: string, output: string): void {
   writeFileSync(output, isElf(bytes) ? checked(bytes, path) : checked(unpack(bytes, path), path));
 }
 
+/** "Linux version 6.1.0-13-cloud-amd64". @param path of one that was unpacked here */
+export function kernelVersion(path: string): string {
+  const bytes = readFileSync(path);
+  for (let at = bytes.indexOf(BANNER); at >= 0; at = bytes.indexOf(BANNER, at + 1)) {
+    const text = /^Linux version \d\S*/.exec(bytes.toString("latin1", at, at + 120))?.[0];
+    if (text !== undefined) return text;
+  }
+  return "unknown version";
+}
+
 const isElf = (bytes: Buffer): boolean =>
   bytes.length > ELF_MACHINE_AT + 2 && bytes.readUInt32LE(0) === ELF_MAGIC;
 
 function checked(bytes: Buffer, path: string): Buffer {
-  if (!isElf(bytes) || bytes.readUInt16LE(ELF_MACHINE_AT) !== ELF_X86_64) {
+  const isKernel =
+    isElf(bytes) && bytes.readUInt16LE(ELF_MACHINE_AT) === ELF_X86_64 && bytes.includes(BANNER);
+  if (!isKernel) {
     throw new Unavailable(`${path} is no Linux kernel for x86-64`, CURE);
   }
   return bytes;

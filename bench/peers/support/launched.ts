@@ -39,6 +39,7 @@ interface Answer {
 }
 
 const STDERR_KEPT = 4000;
+const LINES_SHOWN = 3;
 
 /** The arguments of bench/native/main.c. */
 export function programArguments(program: Program): string[] {
@@ -114,13 +115,12 @@ function toSample(answer: Answer, program: Program, errors: string): Sample {
   };
 }
 
-/** It may have been in the middle of anything, and is shown on a terminal. */
+/** The last lines, in one. They may have been cut anywhere, and are shown on a terminal. */
 function saidText({ said }: Answer): string {
-  return oneLine(
-    Buffer.from(said, "hex")
-      .toString("latin1")
-      .replace(/[^\x20-\x7e\n]+/g, " "),
-  );
+  const text = Buffer.from(said, "hex")
+    .toString("latin1")
+    .replace(/[^\x20-\x7e\n]+/g, " ");
+  return oneLine(text.trim().split("\n").slice(-LINES_SHOWN).join("\n"));
 }
 
 class Launcher {

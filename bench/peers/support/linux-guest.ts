@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { type Peer, type Prepared, type Program, type Setting, Unavailable } from "../peer.ts";
-import { findKernel, unpackKernel } from "./guest-kernel.ts";
+import { findKernel, kernelVersion, unpackKernel } from "./guest-kernel.ts";
 import { tryBoot } from "./guest-trial.ts";
 import { EXECUTABLE, makeInitramfs } from "./initramfs.ts";
 import { prepareLaunched, programArguments } from "./launched.ts";
@@ -103,7 +103,7 @@ export async function guestAvailable(
     READY,
     patienceMs,
   );
-  return `${GUEST_SETTINGS}; ${kernel}: ${versionOf(guest.kernelPath)}`;
+  return `${GUEST_SETTINGS}; ${kernel}: ${kernelVersion(guest.kernelPath)}`;
 }
 
 export async function prepareGuest(monitor: Monitor, program: Program, setting: Setting): Promise<Prepared> {
@@ -147,14 +147,4 @@ function unpackedKernel({ scratch }: Setting): string {
     renameSync(mine, path);
   }
   return path;
-}
-
-/** "Linux version 6.1.0-13-cloud-amd64", as the kernel has it in itself. */
-function versionOf(kernelPath: string): string {
-  const bytes = readFileSync(kernelPath);
-  for (let at = bytes.indexOf("Linux version "); at >= 0; at = bytes.indexOf("Linux version ", at + 1)) {
-    const text = /^Linux version \d\S*/.exec(bytes.toString("latin1", at, at + 120))?.[0];
-    if (text !== undefined) return text;
-  }
-  return "unknown version";
 }
