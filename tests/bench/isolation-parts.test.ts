@@ -52,6 +52,7 @@ describe("workloads", () => {
   it("come to the same result natively and as WebAssembly, and it is the one that is stated", async () => {
     expect(setting.launcherPath).not.toBeNull();
     expect(setting.floorPath).not.toBeNull();
+    expect(setting.guestInitPath).not.toBeNull();
     for (const workload of (await allWorkloads()).filter(({ source }) => source !== null)) {
       const program = await buildProgram(workload, setting, true);
       expect(program.nativeProblem, workload.name).toBeNull();
@@ -120,7 +121,8 @@ describe("peers", () => {
     const places = peers.map(({ wall }) => walls.indexOf(wall));
     expect(places).toEqual([...places].sort((a, b) => a - b));
     const expected = ["native-call", "v8", "node-wasi", "worker-threads", "isolated-vm", "extism", "process"];
-    const others = ["bubblewrap", "runc", "crun", "lxc", "podman", "docker", "gvisor", "kata", "firecracker"];
+    const others = ["bubblewrap", "runc", "crun", "lxc", "podman", "docker", "gvisor", "kata"];
+    const guests = ["qemu-microvm", "firecracker"];
     const own = [
       "floor",
       "microvm-staged",
@@ -129,7 +131,9 @@ describe("peers", () => {
       "microvm-pool",
       "microvm-snapshot",
     ];
-    expect(peers.map(({ name }) => name)).toEqual(expect.arrayContaining([...expected, ...others, ...own]));
+    expect(peers.map(({ name }) => name)).toEqual(
+      expect.arrayContaining([...expected, ...others, ...guests, ...own]),
+    );
   });
 });
 
