@@ -32,8 +32,9 @@ int main(int argc, char **argv) {
   if (port < 0) end_machine(); /* The kernel's console may be there all the same, and says how the machine ended. */
   struct termios terminal;
   if (tcgetattr(port, &terminal) == 0) {
-    /* Bytes are bytes: no echo, no line ends made of others. */
+    /* Bytes are bytes: no echo, no line ends made of others. Monitors make the guest wait as long as the speed says, so it is the highest. */
     cfmakeraw(&terminal);
+    cfsetspeed(&terminal, B115200);
     tcsetattr(port, TCSANOW, &terminal);
   }
   for (int stream = 0; stream < 3; stream++) dup2(port, stream);

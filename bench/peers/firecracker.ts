@@ -14,7 +14,7 @@ const find = (): string =>
 const monitor: Monitor = {
   name: "firecracker",
   // Its keyboard controller knows one command: the end. Nothing else of one is there to be looked for, nor a PCI bus.
-  kernelOptions: ["reboot=k", "pci=off", "i8042.noaux", "i8042.nomux", "i8042.dumbkbd"],
+  kernelOptions: ["reboot=k", "pci=off", "i8042.noaux", "i8042.nomux", "i8042.nopnp", "i8042.dumbkbd"],
   command({ kernelPath, initramfsPath, commandLine }, folder) {
     for (const mode of ["run", "hold"]) {
       const configuration = {

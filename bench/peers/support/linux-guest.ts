@@ -18,7 +18,7 @@ import { findKernel, kernelVersion, unpackKernel } from "./guest-kernel.ts";
 import { tryBoot } from "./guest-trial.ts";
 import { EXECUTABLE, makeInitramfs } from "./initramfs.ts";
 import { prepareLaunched, programArguments } from "./launched.ts";
-import { native, requireLauncher } from "./native.ts";
+import { needsProgram, requireLauncher } from "./native.ts";
 
 /** What a guest is made of. */
 export interface Guest {
@@ -47,24 +47,31 @@ export const MEMORY_MIB = 256;
 /** A kernel boots in less than a second. It may be a slow machine, but not one on which that takes this long. */
 const BOOT_PATIENCE_MS = 10_000;
 
-/** No messages but of what ends the machine; nothing looked for that is not there; an end instead of a wait when it goes wrong. */
-const KERNEL_OPTIONS = ["console=ttyS0", "panic=-1", "random.trust_cpu=on", "8250.nr_uarts=1", "nomodule"];
+/** The fastest that the port can be; nothing looked for that is not there; an end instead of a wait when it goes wrong. */
+const KERNEL_OPTIONS = [
+  "console=ttyS0,115200",
+  "panic=-1",
+  "random.trust_cpu=on",
+  "8250.nr_uarts=1",
+  "nomodule",
+];
+/** No messages but of what ends the machine: each byte of one is a VM exit. */
 const QUIET = "loglevel=1";
 /** For a boot that is only tried: where it stops is seen, also where the serial port's own code is not reached. */
-const TALKATIVE = ["earlyprintk=ttyS0", "loglevel=7"];
+const TALKATIVE = ["earlyprintk=ttyS0,115200", "loglevel=7"];
 
-export const GUEST_INCLUDES =
+const INCLUDES =
   "starting the monitor, making the VM, booting a Linux kernel from memory, its first process and the workload's program, the result over a serial port; ready is when the program may be started. The end includes the kernel's own shutting down";
-export const GUEST_LEAVES_OUT =
+const LEAVES_OUT =
   "unpacking the kernel, once; disk and network of the guest; a jail for the monitor. Distributions' kernels have drivers for everything: one built for such guests boots faster";
-export const GUEST_SETTINGS = `1 processor, ${MEMORY_MIB} MiB, a serial port, an initramfs of three files`;
+const SETTINGS = `1 processor, ${MEMORY_MIB} MiB, a serial port, an initramfs of three files`;
 
 /** What peers of this kind have in common. */
 export const GUEST: Pick<Peer, "wall" | "includes" | "leavesOut" | "unsuited"> = {
-  ...native(""),
+  unsuited: needsProgram,
   wall: "vm",
-  includes: GUEST_INCLUDES,
-  leavesOut: GUEST_LEAVES_OUT,
+  includes: INCLUDES,
+  leavesOut: LEAVES_OUT,
 };
 
 /**
@@ -103,7 +110,7 @@ export async function guestAvailable(
     READY,
     patienceMs,
   );
-  return `${GUEST_SETTINGS}; ${kernel}: ${kernelVersion(guest.kernelPath)}`;
+  return `${SETTINGS}; ${kernel}: ${kernelVersion(guest.kernelPath)}`;
 }
 
 export async function prepareGuest(monitor: Monitor, program: Program, setting: Setting): Promise<Prepared> {

@@ -1,5 +1,5 @@
 /** What peers have in common that run the C source as a program. */
-import { type Peer, type Setting, Unavailable } from "../peer.ts";
+import { type Peer, type Program, type Setting, Unavailable } from "../peer.ts";
 
 /** @param settings what was chosen, in words */
 export function native(settings: string): Pick<Peer, "available" | "unsuited"> {
@@ -8,9 +8,13 @@ export function native(settings: string): Pick<Peer, "available" | "unsuited"> {
       requireLauncher(setting);
       return { version: "the C compiler's code, statically linked", settings };
     },
-    unsuited: ({ programPath, nativeProblem }) => (programPath === null ? nativeProblem : null),
+    unsuited: needsProgram,
   };
 }
+
+/** For `Peer.unsuited` of what runs a workload's program. */
+export const needsProgram = ({ programPath, nativeProblem }: Program): string | null =>
+  programPath === null ? nativeProblem : null;
 
 /** @throws Unavailable */
 export function requireLauncher({ launcherPath }: Setting): void {
