@@ -137,6 +137,12 @@ describe("a guest's kernel", () => {
     expect(() => findKernel()).toThrow(/\/nonexistent\/vmlinuz \(BARECELL_GUEST_KERNEL\)/);
   });
 
+  it("is a file, and none that never ends", () => {
+    for (const path of ["/dev/zero", "/proc", "/nonexistent"]) {
+      expect(() => unpackKernel(path, join(newFolder(), "unpacked"))).toThrow(Unavailable);
+    }
+  });
+
   it("is used as it is, or unpacked", () => {
     expect(unpack(kernelLike())).toEqual(kernelLike());
     expect(unpack(packedKernel(gzipSync(kernelLike())))).toEqual(kernelLike());

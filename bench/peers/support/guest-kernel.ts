@@ -1,6 +1,6 @@
 /** A Linux kernel for guests: found on the host, or named by the user, and unpacked, as VMs want it that do without a boot loader. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -71,6 +71,10 @@ export function findKernel(): string {
 export function unpackKernel(path: string, output: string): void {
   let bytes: Buffer;
   try {
+    const about = statSync(path);
+    // A pipe or a device would be read for ever.
+    if (!about.isFile() || about.size > LARGEST_BYTES)
+      throw new Error(`${path} is no file of a kernel's size`);
     bytes = readFileSync(path);
   } catch (error) {
     throw new Unavailable(`the guest kernel cannot be read: ${errorText(error)}`, CURE);
