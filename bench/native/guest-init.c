@@ -1,5 +1,5 @@
 /*
- * The first and only process of a guest that has a Linux kernel: /init N INPUT_BYTES run|hold, as the kernel passes on what its command
+ * The first process of a guest that has a Linux kernel: /init N INPUT_BYTES run|hold, as the kernel passes on what its command
  * line has behind "--". Makes the first serial port the standard streams of /program (main.c with a kernel of the workloads), says that
  * the input may come, runs it with the same arguments, and ends the machine. Nothing is mounted: the few files are those of the initramfs.
  */

@@ -6,8 +6,9 @@
  *
  * In every command `{id}` becomes a name that is new for each start, and `{mode}` becomes `run` or `hold`. COMMAND is expected to
  * write what main.c writes, with --number a number alone, as runtimes print a result. --stop ends a start that took too long (without it: SIGKILL); --after clears up after one that did not end by
- * itself. With --ready, COMMAND is a machine that has to boot: it writes LINE when it may be given its input, which would be lost before; what it writes
- * until then is none of the answer, and shown if there is none; it does not end when its input does. Orders come on standard input, one a line, and each is answered by one line of JSON:
+ * itself. With --ready, COMMAND is a machine that has to boot: it writes LINE when it may be given its input, which would be lost before; what it
+ * writes until then is no part of the answer; it does not end when its input does. Orders come on standard input, one a line, and each is
+ * answered by one line of JSON:
  *
  *   run LIMIT_US     one start; is stopped after LIMIT_US, if that is not 0
  *   loop FOR_US      one after the other for that long; how many came to their end
@@ -197,7 +198,7 @@ static bool parse(const struct instance *instance, struct answer *answer) {
   unsigned long result, length;
   if (sscanf(instance->output, "%lld %lu %lu", &began_ns, &result, &length) != 3) return false;
   size_t body = (size_t)(end + 1 - instance->output);
-  if (instance->output_bytes < body + length) return false;
+  if (length > instance->output_bytes - body) return false;
   answer->body_at = body;
   answer->body_bytes = length;
   answer->result = result;

@@ -39,8 +39,9 @@ export const peer: Peer = {
   title: "microVM with a Linux kernel (QEMU)",
   order: 1,
   async available(setting) {
+    const path = find();
     const settings = await guestAvailable(monitor, setting);
-    return { version: versionOf(find()), settings: `-machine ${MACHINE}; ${settings}` };
+    return { version: versionOf(path), settings: `-machine ${MACHINE}; ${settings}` };
   },
   prepare: (program, setting) => prepareGuest(monitor, program, setting),
 };

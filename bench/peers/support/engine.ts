@@ -26,8 +26,13 @@ const REMOVE_PAUSE_MS = 300;
 const PATIENCE_MS = 60_000;
 const DAEMON_PATIENCE_MS = 15_000;
 
+/** Two peers may use one engine, and each clears up behind itself alone. */
+const labelOf = ({ name }: Engine): string => `barecell-bench=${name}`;
+const imagePrefix = ({ name }: Engine): string => `barecell-bench-${name}-`;
+
 /** Images of this run have its process's number, so that those of others are left alone. */
-const imageName = (program: Program): string => `barecell-bench-${process.pid}-${program.name}`;
+const imageName = (engine: Engine, program: Program): string =>
+  `${imagePrefix(engine)}${process.pid}-${program.name}`;
 
 function run(engine: Engine, words: readonly string[], input?: Uint8Array): string {
   const [path = "", ...options] = engine.command;
@@ -66,21 +71,14 @@ export async function prepareEngine(engine: Engine, program: Program, setting: S
   const archive = execFileSync("tar", ["-C", folder, "--owner=0", "--group=0", "-cf", "-", "program"], {
     maxBuffer: 2 ** 28,
   });
-  const image = imageName(program);
+  const image = imageName(engine, program);
   run(engine, ["import", "-", image], archive);
   const launched = await prepareLaunched(program, setting, {
     start: [
       ...engine.command,
-      ...["run", "--rm", "--interactive", "--name", "{id}", "--network", "none", "--cap-drop", "ALL"],
-      ...[
-        "--security-opt",
-        "no-new-privileges",
-        "--read-only",
-        ...LIMITS,
-        ...(engine.runOptions ?? []),
-        image,
-        "/program",
-      ],
+      ...["run", "--pull", "never", "--rm", "--interactive", "--name", "{id}", "--label", labelOf(engine)],
+      ...["--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"],
+      ...[...LIMITS, ...(engine.runOptions ?? []), image, "/program"],
       ...programArguments(program),
     ],
     stop: [...engine.command, "kill", "{id}"],
@@ -97,9 +95,9 @@ export async function prepareEngine(engine: Engine, program: Program, setting: S
 
 /** Removes the containers and images that a killed measuring process left. */
 export async function sweepEngine(engine: Engine): Promise<void> {
-  const lines = (text: string): string[] =>
-    text.split("\n").filter((line) => line.includes("barecell-bench-"));
-  const containers = (): string[] => lines(run(engine, ["ps", "--all", "--format", "{{.Names}}"]));
+  const lines = (text: string): string[] => text.split("\n").filter((line) => line !== "");
+  const filter = ["--filter", `label=${labelOf(engine)}`];
+  const containers = (): string[] => lines(run(engine, ["ps", "--all", ...filter, "--format", "{{.Names}}"]));
   try {
     // One that is just being made cannot be removed yet, or appears only now.
     for (let attempt = 0; attempt < REMOVE_ATTEMPTS && containers().length > 0; attempt++) {
@@ -110,7 +108,9 @@ export async function sweepEngine(engine: Engine): Promise<void> {
       }
       await new Promise((resolve) => setTimeout(resolve, REMOVE_PAUSE_MS));
     }
-    const images = lines(run(engine, ["images", "--format", "{{.Repository}}"]));
+    const images = lines(run(engine, ["images", "--format", "{{.Repository}}"])).filter((image) =>
+      image.includes(imagePrefix(engine)),
+    );
     if (images.length > 0) run(engine, ["rmi", "--force", ...images]);
   } catch {
     // The engine is gone; what it left is in its own hands.
