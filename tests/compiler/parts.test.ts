@@ -68,7 +68,7 @@ describe("dividing", () => {
     for (const { name, text, level } of code.slice(1)) {
       const isSimple = name.startsWith("m0_s");
       expect(level).toBe(isSimple ? 1 : 2);
-      for (const [body] of text.matchAll(/^u32 \w+\(w2c_m0\* instance[^]*?^\}\n/gm)) {
+      for (const [body] of text.matchAll(/^u32 \w+\(w2c_m0\* instance[\s\S]*?^\}\n/gm)) {
         expect(body.length > 2000 && !body.includes("var_L1:;")).toBe(isSimple);
       }
     }
