@@ -40,6 +40,8 @@ VcpuThreads::Number VcpuThreads::run(std::function<void()> job, std::function<vo
     worker->job = std::move(job);
     worker->after = std::move(after);
     worker->has_job.store(true, std::memory_order_release);
+    // Without the lock, or the worker wakes only to wait for it. Workers stay until this object goes, which is on this thread.
+    lock.unlock();
     // No system call unless the worker sleeps.
     worker->wake.notify_one();
     return worker->number;
@@ -65,7 +67,7 @@ VcpuThreads::Number VcpuThreads::run(std::function<void()> job, std::function<vo
 }
 
 // How long a worker watches: about what a JavaScript function takes from an answer to its next call, and less than a thread takes to wake.
-constexpr auto kWatch = std::chrono::microseconds(40);
+constexpr auto kWatch = std::chrono::microseconds(200);
 
 // Without the lock. Ends when there is a job, or after a moment.
 void VcpuThreads::watch(Worker* worker) {
