@@ -18,7 +18,7 @@ import {
 
 const CHILD = fileURLToPath(new URL("child.mjs", import.meta.url));
 /** Starting Node takes most of the time of a case. A child that does not survive is found by halving, so sharing one hides nothing. */
-const CASES_PER_CHILD = 32;
+const CASES_PER_CHILD = isSvm ? 1000 : 32;
 const CHILDREN_AT_ONCE = isSvm ? 1 : 2;
 
 /** An image and what to do with it. */
