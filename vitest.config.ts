@@ -6,10 +6,12 @@ const slow = process.env["BARECELL_SVM"] === "1" ? 10 : 1;
 
 /** The longest, so that none of them begins last and runs alone. What is not named here follows, in vitest's own order: the largest first. */
 const LONGEST = [
+  "tests/programs/programs.test.ts",
+  "tests/wasi/testsuite.test.mjs",
+  "tests/fuzz/differential.test.ts",
   "tests/cli/run.test.ts",
   "tests/bench/isolation-trouble.test.ts",
   "tests/vm/cancel-windows.test.ts",
-  "tests/programs/programs.test.ts",
   "tests/metering/count.test.ts",
   "tests/vm/races.test.ts",
   "tests/image/image.test.ts",
@@ -18,6 +20,10 @@ const LONGEST = [
   "tests/cli/bad-input.test.ts",
   "tests/hostile/exhaustion.test.ts",
   "tests/bench/isolation-run.test.ts",
+  "tests/examples/examples.test.ts",
+  "tests/spec/workers.test.ts",
+  "tests/bench/run.test.ts",
+  "tests/fuzz/harness.test.ts",
 ];
 
 class LongestFirst extends BaseSequencer {
@@ -35,10 +41,13 @@ export default defineConfig({
     include: ["tests/**/*.test.ts", "tests/**/*.test.mjs"],
     testTimeout: 60_000 * slow,
     hookTimeout: 60_000 * slow,
-    // Compilers and VMs want the processors for themselves; more files at once only make each slower.
-    maxWorkers: 2,
+    // Compilers and VMs want the processors for themselves; more files at once only make each slower. The emulated machine has one processor, and every
+    // worker loads everything anew.
+    maxWorkers: slow > 1 ? 1 : 2,
     maxConcurrency: 2,
     pool: "forks",
+    // What is made of a source is kept, since in the emulated machine making it takes longer than most tests. `npm ci` empties node_modules, but not this.
+    experimental: { fsModuleCache: true, fsModuleCachePath: "build/test-modules" },
     sequence: { sequencer: LongestFirst },
   },
 });

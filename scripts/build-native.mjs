@@ -8,7 +8,7 @@ requireTools(["c++ compiler", "make", "cmake"]);
 const sanitize = process.argv.includes("--sanitize");
 const cmakeJs = createRequire(import.meta.url).resolve("cmake-js/bin/cmake-js");
 const args = sanitize
-  ? ["build", "--out", "build/sanitize", "--CDBARECELL_SANITIZE=ON", "--CDCMAKE_BUILD_TYPE=RelWithDebInfo"]
+  ? ["build", "--out", "build/sanitize", "--CDBARECELL_SANITIZE=ON", "--CDCMAKE_BUILD_TYPE=Sanitize"]
   : ["build", "--out", "build", "--CDCMAKE_BUILD_TYPE=Release"];
 const run = spawnSync(process.execPath, [cmakeJs, ...args, "--log-level", "warn", "--silent"], {
   stdio: ["ignore", "pipe", "inherit"],

@@ -1,22 +1,16 @@
 // Runs the VM tests in a machine with emulated AMD SVM (see tests/svm/README.md). Exit status 3: it cannot be run here, and the message says why.
 import { spawn } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { SVM_FILES } from "./svm-files.mjs";
 
-/** Boot, ring, port, trap, memory and kick tests: what depends on the kind of KVM. The rest of the tests would only take longer there. */
-const FILES = [
-  "tests/vm/boot",
-  "tests/vm/traps",
-  "tests/vm/memory-growth",
-  "tests/vm/memories",
-  "tests/vm/timeout",
-  "tests/hostile/privileged",
-  "tests/hostile/ports",
-];
 const REPORT = "/tmp/svm-report.json";
 const MARK = "--- report ---";
 
+// That of a former run is none of this one.
+rmSync("build/reports/svm.json", { force: true });
+
 // The machine's file system is thrown away, so the report comes out over standard output, behind a mark.
-const inside = `node node_modules/vitest/vitest.mjs run ${FILES.join(" ")} --no-isolate --reporter=default --reporter=json --outputFile=${REPORT}; status=$?; echo '${MARK}'; cat ${REPORT}; exit $status`;
+const inside = `node node_modules/vitest/vitest.mjs run ${SVM_FILES.join(" ")} --no-isolate --reporter=default --reporter=json --outputFile=${REPORT}; status=$?; echo '${MARK}'; cat ${REPORT}; exit $status`;
 const child = spawn(
   process.execPath,
   ["tests/svm/run.mjs", "--timeout", "2400", "--memory", "4096", "--", "/bin/sh", "-c", inside],

@@ -9,7 +9,7 @@
 namespace barecell::wasi {
 namespace {
 
-constexpr int kMaxLinks = 40;
+constexpr int kMaxMemoryLinks = 40;
 
 // Where a path leads. `node` is null if the last component does not exist; `parent` is null if the path ends in a dot, which names
 // no entry.
@@ -55,7 +55,7 @@ Errno resolve(const std::shared_ptr<DirectoryNode>& start, const std::string& pa
     if (name.size() > 255) return Errno::Nametoolong;
     std::shared_ptr<MemoryNode> node = way.back()->find(name);
     if (node && node->type() == Filetype::SymbolicLink && (!last || slash || follow)) {
-      if (++links > kMaxLinks) return Errno::Loop;
+      if (++links > kMaxMemoryLinks) return Errno::Loop;
       std::string target = static_cast<LinkNode&>(*node).target;
       if (slash) target += '/';
       rest = last ? std::move(target) : target + "/" + after;

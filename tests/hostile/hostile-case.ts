@@ -37,7 +37,7 @@ export interface Report {
   /** What was captured of standard output and standard error. */
   readonly output?: readonly [Uint8Array, Uint8Array];
   readonly fresh: Attempt;
-  /** More than before the case. */
+  /** More than before the case and the few that ran with it. */
   readonly left: Resources;
 }
 

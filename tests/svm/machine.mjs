@@ -1,6 +1,8 @@
 // Starts QEMU, listens to the ports, and ends the machine: by its answer, its death, or the deadline.
 
 import { spawn } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
 import { createInterface } from "node:readline";
 import { OutputPort } from "./output-port.mjs";
 
@@ -77,6 +79,19 @@ function qemuArguments({ parts, initramfs, consoleLog, memoryMiB }) {
 }
 
 /**
+ * To the scheduler a session is a group (autogroup), whose priority is not that of its processes: a machine that `nice` started would get as much time as
+ * everything in the session that it came from.
+ * @param {number | undefined} pid
+ */
+function lendPriority(pid) {
+  try {
+    fs.writeFileSync(`/proc/${pid}/autogroup`, String(os.getPriority()));
+  } catch {
+    // A kernel without such groups.
+  }
+}
+
+/**
  * @param {MachineOptions} options
  * @returns {Promise<Outcome>}
  */
@@ -87,6 +102,7 @@ export async function runMachine(options) {
     // A session of its own, so that Ctrl-C reaches only this process, which then ends QEMU; not both in a race.
     detached: true,
   });
+  lendPriority(child.pid);
   // All of them pipes, which on Unix are socket pairs: what QEMU's socket character devices take, and two-way.
   const [, says, complains, out, err, control] =
     /** @type {[null, Socket, Socket, Socket, Socket, Socket]} */ (/** @type {unknown} */ (child.stdio));
