@@ -1,15 +1,14 @@
 #include "environment.h"
 
+#include <utility>
+
 #include "failure.h"
 
 namespace barecell {
 
 Environment::Environment(Napi::Env env) : wakers_(std::make_shared<Wakers>(env)) {
-  napi_value name = Napi::String::New(env, "barecell");
-  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, on_done, &done_) != napi_ok) {
-    throw Napi::Error::New(env, "cannot create a thread-safe function");
-  }
-  napi_unref_threadsafe_function(env, done_);
+  context_ = std::make_unique<Napi::AsyncContext>(env, "barecell");
+  signal_ = LoopSignal::open(env, [this](Napi::Env env) { run_tasks(env); });
   // Hooks run last in, first out: this one before those of the thread-safe functions, so that no vCPU thread calls a function that is gone.
   env.AddCleanupHook([](Environment* self) { self->shut_down(); }, this);
 }
@@ -21,15 +20,14 @@ void Environment::shut_down() {
   threads_.reset();
   live_->clear();
   jobs_.clear();
-  posted_.clear();
+  tasks_.clear();
   wakers_->shut_down();
-  napi_release_threadsafe_function(done_, napi_tsfn_abort);
+  std::exchange(signal_, nullptr)->close();
 }
 
 Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-VcpuThreads::Number Environment::run_async(Napi::Env env, VcpuThreads::Number before, std::function<void()> work,
-                                           std::function<void(Napi::Env)> finish) {
+VcpuThreads::Number Environment::run_async(VcpuThreads::Number before, std::function<void()> work, std::function<void(Napi::Env)> finish) {
   if (threads_ == nullptr) throw Failure("BARECELL_INTERNAL", "the environment is ending");
   auto owned = std::make_unique<Job>(Job{std::move(work), std::move(finish)});
   Job* job = owned.get();
@@ -40,61 +38,61 @@ VcpuThreads::Number Environment::run_async(Napi::Env env, VcpuThreads::Number be
       job->work();
       job->work = nullptr;
     };
-    // Cannot fail before shut_down() has joined this thread; if it could, the job would be dropped there.
-    auto tell = [this, job]() { napi_call_threadsafe_function(done_, job, napi_tsfn_nonblocking); };
+    auto tell = [this, job]() {
+      enqueue([this, job](Napi::Env env) { finish_job(env, job); });
+    };
     thread = threads_->run(run, tell, before);
   } catch (...) {
     jobs_.erase(job);
     throw;
   }
-  if (jobs_.size() == 1) napi_ref_threadsafe_function(env, done_);
+  if (jobs_.size() == 1) signal_->keep_alive(true);
   return thread;
 }
 
-void Environment::post(std::function<void(Napi::Env)> task) {
+void Environment::post(std::function<void(Napi::Env)> task) { enqueue(std::move(task)); }
+
+// From a vCPU thread, of which shut_down() leaves none: the signal is open.
+void Environment::enqueue(std::function<void(Napi::Env)> task) {
+  bool is_first = false;
   {
-    std::lock_guard lock(posted_mutex_);
-    posted_.push_back(std::move(task));
+    std::lock_guard lock(tasks_mutex_);
+    is_first = tasks_.empty();
+    tasks_.push_back(std::move(task));
   }
-  // As in run_async: it cannot fail before shut_down() has joined the thread that posts.
-  napi_call_threadsafe_function(done_, nullptr, napi_tsfn_nonblocking);
+  // Whoever finds others waiting knows that the loop was told.
+  if (is_first) signal_->send();
 }
 
-void Environment::on_done(napi_env env, napi_value, void* context, void* data) {
-  // Without an environment the queue is only being emptied, and shut_down() has dropped the jobs.
-  if (env == nullptr) return;
-  auto* self = static_cast<Environment*>(context);
-  // A worker that is being terminated still gets here, and can no longer make values, resolve promises or even throw: nobody waits for the answer
-  // then. Whatever happens, no exception may leave this function, for C calls it.
-  try {
-    Napi::HandleScope scope(env);
-    try {
-      // What a run posted comes before the run's end.
-      self->run_posted(Napi::Env(env));
-      if (data != nullptr) self->finish_job(env, static_cast<Job*>(data));
-    } catch (const Napi::Error& error) {
-      error.ThrowAsJavaScriptException();
-    }
-  } catch (...) {
-  }
-}
-
-void Environment::run_posted(Napi::Env env) {
+void Environment::run_tasks(Napi::Env env) {
   std::vector<std::function<void(Napi::Env)>> tasks;
   {
-    std::lock_guard lock(posted_mutex_);
-    tasks.swap(posted_);
+    std::lock_guard lock(tasks_mutex_);
+    tasks.swap(tasks_);
   }
-  for (auto& task : tasks) task(env);
+  for (auto& task : tasks) {
+    // Each is a turn of its own for promises. A worker that is being terminated still gets here, and can no longer make values, resolve promises or even throw:
+    // nobody waits for the answer then.
+    Napi::HandleScope handles(env);
+    try {
+      Napi::CallbackScope turn(env, *context_);
+      try {
+        task(env);
+      } catch (const Napi::Error& error) {
+        napi_fatal_exception(env, error.Value());
+      }
+    } catch (...) {
+    }
+  }
 }
 
-void Environment::finish_job(napi_env env, Job* finished) {
+void Environment::finish_job(Napi::Env env, Job* finished) {
   auto place = jobs_.find(finished);
   if (place == jobs_.end()) return;
   std::unique_ptr<Job> job = std::move(place->second);
   jobs_.erase(place);
-  if (jobs_.empty()) napi_unref_threadsafe_function(env, done_);
-  job->finish(Napi::Env(env));
+  if (jobs_.empty() && signal_ != nullptr) signal_->keep_alive(false);
+  job->finish(env);
 }
 
 }  // namespace barecell

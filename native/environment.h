@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "loop_signal.h"
 #include "vcpu_threads.h"
 #include "vm.h"
 #include "wakers.h"
@@ -28,7 +29,7 @@ class Environment {
 
   // Runs `work` on a vCPU thread, then `finish` on the JavaScript thread (not at all if the environment ends first). The event loop stays alive
   // meanwhile, and is not kept alive otherwise. On the thread `before` if that is idle; returns the one that it is (VcpuThreads::run).
-  VcpuThreads::Number run_async(Napi::Env env, VcpuThreads::Number before, std::function<void()> work, std::function<void(Napi::Env)> finish);
+  VcpuThreads::Number run_async(VcpuThreads::Number before, std::function<void()> work, std::function<void(Napi::Env)> finish);
 
   // From a vCPU thread: runs `task` on the JavaScript thread, in the order of posting; not at all if the environment ends first. The task may hold nothing
   // of JavaScript's.
@@ -50,15 +51,19 @@ class Environment {
     std::function<void()> work;
     std::function<void(Napi::Env)> finish;
   };
-  void run_posted(Napi::Env env);
-  void finish_job(napi_env env, Job* job);
-  static void on_done(napi_env env, napi_value, void* context, void* data);
+  void enqueue(std::function<void(Napi::Env)> task);
+  void run_tasks(Napi::Env env);
+  void finish_job(Napi::Env env, Job* job);
   void shut_down();
 
   const std::thread::id thread_ = std::this_thread::get_id();
-  napi_threadsafe_function done_ = nullptr;
-  std::mutex posted_mutex_;
-  std::vector<std::function<void(Napi::Env)>> posted_;
+  // Closed in shut_down(), which it outlives by a turn of the event loop.
+  LoopSignal* signal_ = nullptr;
+  // What Node and its tools know the tasks by (async_hooks).
+  std::unique_ptr<Napi::AsyncContext> context_;
+  std::mutex tasks_mutex_;
+  // For the JavaScript thread, in order: what a run posted comes before the run's end.
+  std::vector<std::function<void(Napi::Env)>> tasks_;
   // Owned here, because `finish` holds JavaScript references, which only the JavaScript thread may drop; vCPU threads see a bare pointer.
   std::unordered_map<Job*, std::unique_ptr<Job>> jobs_;
   std::shared_ptr<LiveVms> live_ = std::make_shared<LiveVms>();

@@ -47,8 +47,8 @@ class VcpuThreads {
   bool closing_ = false;
 
   // Who calls in a row asks for the next run some microseconds after the last: a thread that has gone to sleep meanwhile is woken by a system call, a thread switch
-  // and an interrupt of an idle processor, which together cost as much as the run. So a worker watches for its next job for a moment first. Only one at a time,
-  // and not while watching has been in vain: a processor is worth more to somebody else.
+  // and an interrupt of an idle processor, which together cost as much as the run. So a worker watches for its next job for a moment first. Only one at a time, only
+  // while no other runs, and not where watching has been in vain: a processor is worth more to somebody else.
   std::atomic<bool> is_watched_{false};
   static constexpr int kMostLuck = 8;
   static constexpr int kTryAgainAfter = 64;

@@ -185,7 +185,7 @@ Napi::Promise VmBinding::run_there(Napi::Env env, std::shared_ptr<CallAnswer> an
   auto deferred = Napi::Promise::Deferred::New(env);
   auto into = results == nullptr ? nullptr : std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(*results));
   uint64_t generation = vm_->stop().generation();
-  thread_ = Environment::of(env).run_async(env, thread_, std::move(work), [this, deferred, answer, success, into](Napi::Env env) mutable {
+  thread_ = Environment::of(env).run_async(thread_, std::move(work), [this, deferred, answer, success, into](Napi::Env env) mutable {
     busy_ = false;
     Unref();
     settle(env, deferred, *answer, success, into.get());
