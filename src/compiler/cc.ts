@@ -48,6 +48,8 @@ const MODULE_FLAGS: readonly string[] = [
 const SPEED_FLAGS: readonly string[] = [
   // The pass counts on a base register, which code at address 0 does not have, and makes loops of two variables and additions where one would do.
   "-fno-ivopts",
+  // What the processor does by itself: the kernels are as fast without it, and compiling takes a tenth less.
+  "-fno-schedule-insns2",
   // Targets of indirect jumps (br_table) are predicted worse where several share a block of 32 bytes.
   "-falign-functions=32",
   "-falign-loops=32",

@@ -23,8 +23,8 @@ const MOST_PART_CHARACTERS = 480_000;
 
 /** From so much C on, of a module of some 4 MiB, level 2 is 1 for all of it: 10 MB of module take 12 processor minutes at 2, and 7 at 1. */
 const PLAIN_FROM_CHARACTERS = 40e6;
-/** Shorter ones may be inlined where they are called, by a C compiler that sees both. */
-const LONG_FUNCTION_CHARACTERS = 2000;
+/** Some 30 instructions. Shorter ones may be inlined where they are called, by a C compiler that sees both. */
+const LONG_FUNCTION_CHARACTERS = 1000;
 
 /** A file of C, or a header of its own that others include. */
 export interface SourceFile {
