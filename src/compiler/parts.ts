@@ -21,7 +21,7 @@ const PARTS = 8;
 const LEAST_PART_CHARACTERS = 160_000;
 const MOST_PART_CHARACTERS = 480_000;
 
-/** From so much C on, of a module of some 4 MiB, level 2 is 1 for all of it: 10 MB of module take 12 processor minutes at 2, and 7 at 1. */
+/** From so much C on, of a module of some 4 MiB, level 2 is 1 for all of it: 10 MB of module took 12 processor minutes at 2, and take 5 at 1. */
 const PLAIN_FROM_CHARACTERS = 40e6;
 /** Some 30 instructions. Shorter ones may be inlined where they are called, by a C compiler that sees both. */
 const LONG_FUNCTION_CHARACTERS = 1000;
