@@ -99,6 +99,10 @@ function countReport(title, report, status) {
   if (status !== 0) notes.push(`FAILED: ${title}`);
   for (const file of result.testResults ?? []) {
     for (const test of file.assertionResults ?? []) {
+      // By name at the end too, where it is not lost among everything that passed.
+      if (test.status === "failed") {
+        notes.push(`FAILED: ${test.fullName}: ${test.failureMessages?.[0]?.split("\n")[0] ?? "no message"}`);
+      }
       if (test.status === "pending" || test.status === "skipped" || test.status === "todo") {
         notes.push(`skipped: ${test.fullName}`);
       }
