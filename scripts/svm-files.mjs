@@ -9,3 +9,6 @@ export const SVM_FILES = [
   "tests/hostile/privileged.test.ts",
   "tests/hostile/ports.test.ts",
 ];
+
+/** vitest's report of the run in the emulated machine. */
+export const SVM_REPORT = "build/reports/svm.json";

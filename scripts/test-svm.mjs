@@ -1,16 +1,18 @@
-// Runs the VM tests in a machine with emulated AMD SVM (see tests/svm/README.md). Exit status 3: it cannot be run here, and the message says why.
+// Runs the VM tests, or the files named, in a machine with emulated AMD SVM (see tests/svm/README.md). Exit status 3: it cannot be run here, and the message says why.
 import { spawn } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { SVM_FILES } from "./svm-files.mjs";
+import { SVM_FILES, SVM_REPORT } from "./svm-files.mjs";
 
+const files = process.argv.length > 2 ? process.argv.slice(2) : SVM_FILES;
+/** Inside the machine, whose file system is thrown away. */
 const REPORT = "/tmp/svm-report.json";
 const MARK = "--- report ---";
 
 // That of a former run is none of this one.
-rmSync("build/reports/svm.json", { force: true });
+rmSync(SVM_REPORT, { force: true });
 
 // The machine's file system is thrown away, so the report comes out over standard output, behind a mark.
-const inside = `node node_modules/vitest/vitest.mjs run ${SVM_FILES.join(" ")} --no-isolate --reporter=default --reporter=json --outputFile=${REPORT}; status=$?; echo '${MARK}'; cat ${REPORT}; exit $status`;
+const inside = `node node_modules/vitest/vitest.mjs run ${files.join(" ")} --no-isolate --reporter=default --reporter=json --outputFile=${REPORT}; status=$?; echo '${MARK}'; cat ${REPORT}; exit $status`;
 const child = spawn(
   process.execPath,
   ["tests/svm/run.mjs", "--timeout", "2400", "--memory", "4096", "--", "/bin/sh", "-c", inside],
@@ -37,7 +39,7 @@ child.on("close", (status) => {
   const at = output.indexOf(MARK);
   if (at >= 0) {
     mkdirSync("build/reports", { recursive: true });
-    writeFileSync("build/reports/svm.json", output.slice(at + MARK.length));
+    writeFileSync(SVM_REPORT, output.slice(at + MARK.length));
   } else {
     process.stdout.write(output);
   }

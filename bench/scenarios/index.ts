@@ -10,6 +10,7 @@ import { exits } from "./exits.ts";
 import { floor } from "./floor.ts";
 import { hostCall } from "./host-call.ts";
 import { pooled } from "./pooled.ts";
+import { programs } from "./programs.ts";
 import { restore } from "./restore.ts";
 import { scale } from "./scale.ts";
 import { throughput } from "./throughput.ts";
@@ -29,6 +30,7 @@ export const SCENARIOS: readonly Scenario[] = [
   hostCall,
   exits,
   compute,
+  programs,
   compileModules,
   compileLarge,
 ];
