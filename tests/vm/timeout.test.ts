@@ -88,8 +88,9 @@ describe("start function", () => {
 
 describe("time", () => {
   it("the backtrace of a timeout names the function that ran", () =>
-    withVm(image, { ...OPTIONS, timeoutMs: LIMIT_MS }, async (vm) => {
-      const error: BarecellError = await failure(() => vm.call("big_fills"), "BARECELL_TIMEOUT");
+    withVm(image, OPTIONS, async (vm) => {
+      const call = vm.call("big_fills", { timeoutMs: CALL_LIMIT_MS });
+      const error: BarecellError = await failure(() => call, "BARECELL_TIMEOUT");
       expect(names(error)).toContain("big_fills");
     }));
   it("is that of each call, not of all together", () =>
