@@ -1,6 +1,15 @@
 /** How fast whole programs of others run: the part that each marks as its work, in a VM and in V8, in turns. */
-import { closeSync, openSync, readFileSync } from "node:fs";
+import {
+  closeSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { compile, type Image, isBarecellError, MicroVM } from "barecell";
 import { inProject } from "../paths.ts";
 import {
@@ -25,8 +34,8 @@ interface Run {
   readonly stdout: string;
 }
 
-/** @param fd of a file for standard output and error, on both sides the same */
-type Side = (files: ProgramFiles, fd: number, timer: Timer) => number | Promise<number>;
+/** @param output path of a file for standard output; standard error goes to /dev/null */
+type Side = (files: ProgramFiles, output: string, timer: Timer) => number;
 
 interface Samples {
   readonly vm: number[];
@@ -72,63 +81,94 @@ async function measureProgram(program: Program, rounds: number, settings: Settin
 
 function run(program: Program, side: Side, settings: Settings): Promise<Run> {
   return withFiles(program, settings.scratch, async (files) => {
-    const path = join(settings.scratch, "output");
-    const fd = openSync(path, "w");
-    try {
-      const timer = new Timer();
-      const exitCode = await side(files, fd, timer);
-      return { ms: timer.ms, exitCode, stdout: readFileSync(path, "latin1") };
-    } finally {
-      closeSync(fd);
-    }
+    const output = join(settings.scratch, "output");
+    writeFileSync(output, "");
+    const timer = new Timer();
+    const exitCode = await side(files, output, timer);
+    return { ms: timer.ms, exitCode, stdout: readFileSync(output, "latin1") };
   });
+}
+
+/** Closes a file that the program may have closed already: then its number may be that of another file by now. */
+function closeIfOpen(fd: number, path: string): void {
+  if (
+    lstatSync(`/proc/self/fd/${fd}`, { throwIfNoEntry: false }) &&
+    readlinkSync(`/proc/self/fd/${fd}`) === path
+  ) {
+    closeSync(fd);
+  }
 }
 
 /** Each run in a fresh VM, as in V8 it is in a fresh instance. */
 function vmSide(program: Program, image: Image): Side {
-  return (files, fd, timer) => {
-    using vm = MicroVM.bootSync(image, {
-      wasi: { ...wasiOptions(program, files), stdout: { fd }, stderr: { fd } },
-      ...(program.isMarked ? { imports: { bench: timer.marks } } : {}),
-      timeoutMs: Number.POSITIVE_INFINITY,
-    });
-    if (!program.isMarked) timer.marks.start();
+  return (files, output, timer) => {
+    const [fd, stderr] = [openSync(output, "w"), openSync("/dev/null", "w")];
     try {
-      vm.callSync("_start");
-      return 0;
-    } catch (error) {
-      if (!isBarecellError(error) || error.exitCode === undefined) throw error;
-      return error.exitCode;
+      using vm = MicroVM.bootSync(image, {
+        wasi: { ...wasiOptions(program, files), stdout: { fd }, stderr: { fd: stderr } },
+        ...(program.isMarked ? { imports: { bench: timer.marks } } : {}),
+        timeoutMs: Number.POSITIVE_INFINITY,
+      });
+      return timed(program, timer, () => exitCodeOf(() => vm.callSync("_start")));
     } finally {
-      if (!program.isMarked) timer.marks.end();
+      closeSync(fd);
+      closeSync(stderr);
     }
   };
 }
 
+/** What a program returns by ending, or by an exit in the middle. */
+function exitCodeOf(start: () => unknown): number {
+  try {
+    start();
+    return 0;
+  } catch (error) {
+    if (!isBarecellError(error) || error.exitCode === undefined) throw error;
+    return error.exitCode;
+  }
+}
+
 async function v8Side(program: Program, bytes: Uint8Array<ArrayBuffer>): Promise<Side> {
+  // Node 20's WASI asks V8 for memory in the middle of a fast call, in which V8 must not collect garbage but does: one in four of these programs ends it by SIGSEGV.
+  setFlagsFromString("--no-turbo-fast-api-calls");
   // Not at the top of the file: importing it prints a warning, in every scenario.
   const { WASI } = await import("node:wasi");
   const module = new WebAssembly.Module(bytes);
-  return ({ folder, folderNames }, fd, timer) => {
-    const stdin = openSync(program.stdinPath ?? "/dev/null", "r");
+  return ({ folder, folderNames }, output, timer) => {
+    const paths = [
+      realpathSync(program.stdinPath ?? "/dev/null"),
+      realpathSync(output),
+      "/dev/null",
+    ] as const;
+    const [stdin, stdout, stderr] = [
+      openSync(paths[0], "r"),
+      openSync(paths[1], "w"),
+      openSync(paths[2], "w"),
+    ];
     try {
       const wasi = new WASI({
         version: "preview1",
         args: [...program.args],
         preopens: Object.fromEntries(folderNames.map((name) => [name, folder])),
-        ...{ stdin, stdout: fd, stderr: fd },
+        ...{ stdin, stdout, stderr },
         returnOnExit: true,
       });
       const imports = { wasi_snapshot_preview1: wasi.wasiImport, bench: timer.marks };
       const instance = new WebAssembly.Instance(module, imports as unknown as WebAssembly.Imports);
-      if (!program.isMarked) timer.marks.start();
-      const exitCode = wasi.start(instance) ?? 0;
-      if (!program.isMarked) timer.marks.end();
-      return exitCode;
+      return timed(program, timer, () => wasi.start(instance) ?? 0);
     } finally {
-      closeSync(stdin);
+      // What the program closes, Node closes on the host.
+      for (const [i, fd] of [stdin, stdout, stderr].entries()) closeIfOpen(fd, paths[i] ?? "");
     }
   };
+}
+
+/** @returns what `start` returns; it sets the marks itself where the program does not */
+function timed(program: Program, timer: Timer, start: () => number): number {
+  if (!program.isMarked) timer.marks.start();
+  const exitCode = start();
+  if (!program.isMarked) timer.marks.end();
+  return exitCode;
 }
 
 /** It counts the words of a text. */
