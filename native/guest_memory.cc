@@ -14,6 +14,10 @@ namespace {
 // Growth is backed ahead of need, because a slot costs 20 us and setting table entries next to nothing.
 constexpr uint64_t kMaxAheadBytes = 16u << 20;
 
+// What is below in a linear memory has small pages: most guests are never larger, and to touch a byte of a large page is to clear 2 MiB, which takes as
+// long as touching 40 small ones.
+constexpr uint64_t kSmallBytes = BC_LARGE_PAGE_SIZE;
+
 uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
 void allow_access(uint8_t* base, uint64_t size_bytes) {
@@ -97,15 +101,42 @@ void GuestMemory::register_slots(int vm_fd, bool logs) {
   const ImageLayout& layout = image_->layout();
   bool follows = follows_image();
   // One slot for image and linear memory where they are neighbours: a slot costs 20 to 50 us.
-  uint64_t end = follows ? layout.memories[0].gpa + layout.memories[0].initial_bytes : layout.image_end_gpa;
+  uint64_t end = follows ? layout.memories[0].gpa + bulk_start(0) : layout.image_end_gpa;
   add_slot(BC_PAGE_SIZE, low_.base() + BC_PAGE_SIZE, end - BC_PAGE_SIZE);
-  for (size_t i = follows ? 1 : 0; i < regions_.size(); i++) {
-    if (regions_[i].backed_bytes > 0) add_slot(layout.memories[i].gpa, regions_[i].base, regions_[i].backed_bytes);
+  for (uint32_t i = 0; i < regions_.size(); i++) {
+    const Region& region = regions_[i];
+    uint64_t gpa = layout.memories[i].gpa;
+    uint64_t bulk = bulk_start(i);
+    if (bulk > 0 && !(i == 0 && follows)) add_slot(gpa, region.base, bulk);
+    if (bulk < region.backed_bytes) add_slot(gpa + bulk, region.base + bulk, region.backed_bytes - bulk, true);
   }
 }
 
-GuestMemory::Slot& GuestMemory::add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes) {
+// Offset in an initial linear memory from which it is bulk memory; its size if it has none. In bulk memory the image has no contents, since what is to
+// be there after a reset is zeros.
+uint64_t GuestMemory::bulk_start(uint32_t index) const noexcept {
+  const LinearLayout& memory = image_->layout().memories[index];
+  uint64_t start = kSmallBytes;
+  for (const ImageSegment& segment : image_->layout().segments) {
+    if (segment.memory == index && segment.file_bytes > 0) start = std::max(start, segment.gpa + segment.file_bytes - memory.gpa);
+  }
+  start = round_up(memory.gpa + start, BC_LARGE_PAGE_SIZE) - memory.gpa;
+  return is_bulk_worthwhile(start, memory.initial_bytes) ? start : memory.initial_bytes;
+}
+
+// A guest that touches memory for the first time waits for the host: 5 us for each small page, of which clearing it is the least part, and some 200 us
+// for a large one, which is 512 of them. KVM maps large pages only where it need not log what is written, and then a reset has to find out
+// by other means what was (PageScan).
+bool GuestMemory::is_bulk_worthwhile(uint64_t from, uint64_t end) const noexcept {
+  uint64_t first_whole = round_up(std::max(from, kSmallBytes), BC_LARGE_PAGE_SIZE);
+  return end >= first_whole + BC_LARGE_PAGE_SIZE && PageScan::of_this_process() != nullptr;
+}
+
+GuestMemory::Slot& GuestMemory::add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes, bool is_bulk) {
   Slot slot;
+  slot.is_bulk = is_bulk;
+  // A wish: where the kernel has no large pages, or none left, small ones do.
+  if (is_bulk) madvise(host, size_bytes, MADV_HUGEPAGE);
   slot.id = free_slot_ids_.empty() ? next_slot_ : free_slot_ids_.back();
   slot.gpa = gpa;
   slot.host = host;
@@ -129,7 +160,7 @@ GuestMemory::Slot& GuestMemory::add_slot(uint64_t gpa, uint8_t* host, uint64_t s
 void GuestMemory::set_slot(const Slot& slot, uint64_t size_bytes) {
   kvm_userspace_memory_region region{};
   region.slot = slot.id;
-  region.flags = logs_ && size_bytes > 0 ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+  region.flags = logs_ && !slot.is_bulk && size_bytes > 0 ? KVM_MEM_LOG_DIRTY_PAGES : 0;
   region.guest_phys_addr = slot.gpa;
   region.memory_size = size_bytes;
   region.userspace_addr = reinterpret_cast<uintptr_t>(slot.host);
@@ -185,7 +216,8 @@ void GuestMemory::back_growth(Region& region, uint64_t until) {
   uint64_t ahead = std::min(region.backed_bytes, kMaxAheadBytes);
   uint64_t end = std::min(region.reserved_bytes, round_up(std::max(until, region.backed_bytes + ahead), BC_LARGE_PAGE_SIZE));
   allow_access(region.base + region.backed_bytes, end - region.backed_bytes);
-  add_slot(region.growth_gpa + region.backed_bytes, region.base + region.backed_bytes, end - region.backed_bytes);
+  bool is_bulk = is_bulk_worthwhile(region.backed_bytes, end);
+  add_slot(region.growth_gpa + region.backed_bytes, region.base + region.backed_bytes, end - region.backed_bytes, is_bulk);
   region.backed_bytes = end;
 }
 

@@ -11,6 +11,7 @@
 #include "image.h"
 #include "linear_memory.h"
 #include "owners.h"
+#include "page_scan.h"
 
 namespace barecell {
 
@@ -80,8 +81,11 @@ class GuestMemory {
     uint8_t* host = nullptr;
     uint64_t size_bytes = 0;
     bool is_tables = false;  // of growth
-    // Of a reset: one bit for each page, as KVM writes it.
+    // Large memory in which the image has nothing, and of which KVM keeps no log: the kernel may use large pages for it (see is_bulk_worthwhile()).
+    bool is_bulk = false;
+    // Of a reset: one bit for each page, as KVM writes it; or of bulk memory where there are pages.
     std::vector<uint64_t> log;
+    std::vector<PageRange> populated;
   };
   struct Region {
     LinearMemory linear;
@@ -98,17 +102,22 @@ class GuestMemory {
 
   void reserve();
   void map_segments();
-  Slot& add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes);
+  Slot& add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes, bool is_bulk = false);
+  uint64_t bulk_start(uint32_t index) const noexcept;
+  bool is_bulk_worthwhile(uint64_t from, uint64_t end) const noexcept;
   void set_slot(const Slot& slot, uint64_t size_bytes);
   void back_growth(Region& region, uint64_t until);
   bool follows_image() const noexcept;
 
+  uint64_t find_written(Slot& slot);
   void read_log(Slot& slot);
   void clear_log(Slot& slot);
   bool is_page_table(uint64_t gpa) const noexcept;
   bool is_scratch(uint64_t gpa) const noexcept;
   void restore_slot(Slot& slot, const PristinePages& pristine);
+  void clear_bulk(Slot& slot, const PristinePages& pristine);
   void drop_slot(Slot& slot, const PristinePages& pristine);
+  void copy_pristine(const Slot& slot, const PristinePages& pristine);
   void restore_host_writes(const PristinePages& pristine);
   void restore_page(uint8_t* at, uint64_t gpa, const PristinePages& pristine);
   void take_back_growth();

@@ -3,6 +3,9 @@
 // Which pages? KVM's dirty log knows every page that the guest could have written, whatever it did: it is what live migration rests on. It is read, but
 // never cleared (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), so it holds all pages that any run wrote, and no page is ever write-protected again: a fault of the
 // next run costs 20 times what copying a page does that it may not have touched. What the host writes for the guest, KVM does not see: see HostWrites.
+//
+// Bulk memory (guest_memory.cc) has no log, and no contents to go back to but zeros. The process's own page tables say where it has pages; where it has none,
+// nobody has written.
 // ARCHITECTURE.md has the figures of this and of the other ways.
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -35,6 +38,11 @@ void for_each_bit(const std::vector<uint64_t>& words, Visit visit) {
   for (size_t i = 0; i < words.size(); i++) {
     for (uint64_t word = words[i]; word != 0; word &= word - 1) visit(i * 64 + static_cast<uint64_t>(std::countr_zero(word)));
   }
+}
+
+bool is_zero_page(const uint8_t* page) {
+  static constexpr uint8_t zeros[BC_PAGE_SIZE] = {};
+  return std::memcmp(page, zeros, BC_PAGE_SIZE) == 0;
 }
 
 }  // namespace
@@ -81,8 +89,14 @@ std::shared_ptr<const PristinePages> GuestMemory::capture() {
     if (!is_scratch(gpa)) pages.push_back({gpa, slot.host + index * BC_PAGE_SIZE});
   };
   for (Slot& slot : slots_) {
-    read_log(slot);
+    find_written(slot);
     for_each_bit(slot.log, [&](uint64_t index) { add(slot, index); });
+    // Of a large page the guest may have written one byte, and the rest is what it would be anyway.
+    for (const PageRange& range : slot.populated) {
+      for (uint8_t* at = range.begin; at < range.end; at += BC_PAGE_SIZE) {
+        if (!is_zero_page(at)) add(slot, static_cast<uint64_t>(at - slot.host) / BC_PAGE_SIZE);
+      }
+    }
     host_writes_.for_each([&](const HostWrites::Range& range) {
       for (uint8_t* at = std::max(range.begin, slot.host); at < std::min(range.end, slot.host + slot.size_bytes); at += BC_PAGE_SIZE) {
         add(slot, static_cast<uint64_t>(at - slot.host) / BC_PAGE_SIZE);
@@ -97,6 +111,21 @@ std::shared_ptr<const PristinePages> GuestMemory::capture() {
   return image_->share(pages);
 }
 
+// How many pages of a slot may hold something else than when the guest was ready. Leaves them in slot.log, or of bulk memory in slot.populated.
+uint64_t GuestMemory::find_written(Slot& slot) {
+  if (!slot.is_bulk) {
+    read_log(slot);
+    return count_bits(slot.log);
+  }
+  slot.populated.clear();
+  uint64_t bytes = 0;
+  PageScan::of_this_process()->for_each_populated(slot.host, slot.size_bytes, [&](PageRange range) {
+    slot.populated.push_back(range);
+    bytes += static_cast<uint64_t>(range.end - range.begin);
+  });
+  return pages_of(bytes);
+}
+
 GuestMemory::Restored GuestMemory::restore(const PristinePages& pristine, uint64_t max_pages) {
   const ImageLayout& layout = image_->layout();
   host_writes_.note(low_.base() + layout.mailbox_gpa, layout.mailbox_bytes);
@@ -104,8 +133,7 @@ GuestMemory::Restored GuestMemory::restore(const PristinePages& pristine, uint64
   bool wrote_tables = false;
   for (Slot& slot : slots_) {
     if (slot.is_tables) continue;
-    read_log(slot);
-    written += count_bits(slot.log);
+    written += find_written(slot);
     for_each_bit(slot.log, [&](uint64_t index) { wrote_tables |= is_page_table(slot.gpa + index * BC_PAGE_SIZE); });
   }
   if (wrote_tables) return Restored::Impossible;
@@ -116,9 +144,11 @@ GuestMemory::Restored GuestMemory::restore(const PristinePages& pristine, uint64
   }
   for (Slot& slot : slots_) {
     if (slot.is_tables) continue;
-    bool is_large = written > kMaxKeptPages && count_bits(slot.log) > kSmallSlotPages;
-    if (host_writes_.lost_count() || is_large) {
+    bool is_large = slot.is_bulk ? !slot.populated.empty() : count_bits(slot.log) > kSmallSlotPages;
+    if (host_writes_.lost_count() || (written > kMaxKeptPages && is_large)) {
       drop_slot(slot, pristine);
+    } else if (slot.is_bulk) {
+      clear_bulk(slot, pristine);
     } else {
       restore_slot(slot, pristine);
     }
@@ -134,10 +164,20 @@ void GuestMemory::restore_slot(Slot& slot, const PristinePages& pristine) {
   });
 }
 
+// Nobody runs or writes, so what PageScan did not find has no page, and a page that is made now or later is made of zeros.
+void GuestMemory::clear_bulk(Slot& slot, const PristinePages& pristine) {
+  for (const PageRange& range : slot.populated) std::memset(range.begin, 0, static_cast<size_t>(range.end - range.begin));
+  copy_pristine(slot, pristine);
+}
+
 // Private pages go, and the file's or zeros are there again. KVM is told by the kernel (MMU notifier) and drops its mappings of them.
 void GuestMemory::drop_slot(Slot& slot, const PristinePages& pristine) {
   if (madvise(slot.host, slot.size_bytes, MADV_DONTNEED) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot give the guest's memory back");
-  clear_log(slot);
+  if (!slot.is_bulk) clear_log(slot);
+  copy_pristine(slot, pristine);
+}
+
+void GuestMemory::copy_pristine(const Slot& slot, const PristinePages& pristine) {
   for (size_t i = 0; i < pristine.count(); i++) {
     PageView page = pristine.at(i);
     if (page.gpa < slot.gpa || page.gpa - slot.gpa >= slot.size_bytes) continue;
