@@ -36,6 +36,7 @@ struct ScanArgument {
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArgument);
 constexpr __u64 kPresent = 1 << 3;
 constexpr __u64 kSwapped = 1 << 4;  // also what is being moved
+constexpr __u64 kZeroPage = 1 << 5;  // the one that all share who only read
 
 uint64_t address(const void* at) { return reinterpret_cast<uintptr_t>(at); }
 uint8_t* pointer(uint64_t address) { return reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(address)); }
@@ -69,6 +70,8 @@ size_t PageScan::scan(uint8_t** from, uint8_t* end, std::array<PageRange, 32>* f
   argument.vec = address(regions.data());
   argument.vec_len = regions.size();
   argument.category_anyof_mask = kPresent | kSwapped;
+  argument.category_mask = kZeroPage;
+  argument.category_inverted = kZeroPage;
   argument.return_mask = kPresent | kSwapped;
   int count = ioctl(pagemap_.get(), kPagemapScan, &argument);
   if (count < 0) fail_errno("BARECELL_KVM_FAILED", "cannot ask which pages the guest's memory has (PAGEMAP_SCAN)");

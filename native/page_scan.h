@@ -21,7 +21,7 @@ class PageScan {
   // Null where the kernel cannot say.
   static const PageScan* of_this_process() noexcept;
 
-  // Visits all ranges of pages that were ever written or read, ascending. Only of private memory without a file, page-aligned. What is not visited is
+  // Visits all ranges of pages that somebody may have written, ascending. Only of private memory without a file, page-aligned. What is not visited is
   // zeros. Throws Failure.
   template <typename Visit>
   void for_each_populated(uint8_t* base, uint64_t size_bytes, Visit visit) const {
