@@ -107,14 +107,15 @@ void GuestMemory::register_slots(int vm_fd, bool logs) {
     const Region& region = regions_[i];
     uint64_t gpa = layout.memories[i].gpa;
     uint64_t bulk = bulk_start(i);
-    if (bulk > 0 && !(i == 0 && follows)) add_slot(gpa, region.base, bulk);
+    bool has_slot = i == 0 && follows;
+    if (bulk > 0 && !has_slot) add_slot(gpa, region.base, bulk);
     if (bulk < region.backed_bytes) add_slot(gpa + bulk, region.base + bulk, region.backed_bytes - bulk, true);
   }
 }
 
 // Offset in an initial linear memory from which it is bulk memory; its size if it has none. In bulk memory the image has no contents, since what is to
 // be there after a reset is zeros.
-uint64_t GuestMemory::bulk_start(uint32_t index) const noexcept {
+uint64_t GuestMemory::bulk_start(uint32_t index) noexcept {
   const LinearLayout& memory = image_->layout().memories[index];
   uint64_t start = kSmallBytes;
   for (const ImageSegment& segment : image_->layout().segments) {
@@ -127,9 +128,11 @@ uint64_t GuestMemory::bulk_start(uint32_t index) const noexcept {
 // A guest that touches memory for the first time waits for the host: 5 us for each small page, of which clearing it is the least part, and some 200 us
 // for a large one, which is 512 of them. KVM maps large pages only where it need not log what is written, and then a reset has to find out
 // by other means what was (PageScan).
-bool GuestMemory::is_bulk_worthwhile(uint64_t from, uint64_t end) const noexcept {
+bool GuestMemory::is_bulk_worthwhile(uint64_t from, uint64_t end) noexcept {
   uint64_t first_whole = round_up(std::max(from, kSmallBytes), BC_LARGE_PAGE_SIZE);
-  return end >= first_whole + BC_LARGE_PAGE_SIZE && PageScan::of_this_process() != nullptr;
+  if (end < first_whole + BC_LARGE_PAGE_SIZE) return false;
+  if (page_scan_ == nullptr) page_scan_ = PageScan::of_this_process();
+  return page_scan_ != nullptr;
 }
 
 GuestMemory::Slot& GuestMemory::add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes, bool is_bulk) {

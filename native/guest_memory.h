@@ -103,8 +103,8 @@ class GuestMemory {
   void reserve();
   void map_segments();
   Slot& add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes, bool is_bulk = false);
-  uint64_t bulk_start(uint32_t index) const noexcept;
-  bool is_bulk_worthwhile(uint64_t from, uint64_t end) const noexcept;
+  uint64_t bulk_start(uint32_t index) noexcept;
+  bool is_bulk_worthwhile(uint64_t from, uint64_t end) noexcept;
   void set_slot(const Slot& slot, uint64_t size_bytes);
   void back_growth(Region& region, uint64_t until);
   bool follows_image() const noexcept;
@@ -134,6 +134,7 @@ class GuestMemory {
   std::vector<uint32_t> free_slot_ids_;
   uint32_t next_slot_ = 0;
   bool logs_ = false;
+  std::shared_ptr<const PageScan> page_scan_;  // from when there is bulk memory
   int vm_fd_ = -1;
 };
 

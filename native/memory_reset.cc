@@ -119,7 +119,7 @@ uint64_t GuestMemory::find_written(Slot& slot) {
   }
   slot.populated.clear();
   uint64_t bytes = 0;
-  PageScan::of_this_process()->for_each_populated(slot.host, slot.size_bytes, [&](PageRange range) {
+  page_scan_->for_each_populated(slot.host, slot.size_bytes, [&](PageRange range) {
     slot.populated.push_back(range);
     bytes += static_cast<uint64_t>(range.end - range.begin);
   });

@@ -6,7 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include <memory>
+#include <mutex>
 
 #include "abi.h"
 
@@ -43,22 +43,23 @@ uint8_t* pointer(uint64_t address) { return reinterpret_cast<uint8_t*>(static_ca
 
 }  // namespace
 
-// Never destroyed: threads of vCPUs may still be at work when the process's statics go.
-const PageScan* PageScan::of_this_process() noexcept {
-  static const PageScan* const scan = []() -> const PageScan* {
+std::shared_ptr<const PageScan> PageScan::of_this_process() noexcept {
+  static std::mutex mutex;
+  static std::weak_ptr<const PageScan> shared;
+  try {
+    std::lock_guard lock(mutex);
+    if (std::shared_ptr<const PageScan> live = shared.lock()) return live;
     UniqueFd pagemap(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
     if (!pagemap) return nullptr;
-    try {
-      std::unique_ptr<const PageScan> made(new PageScan(std::move(pagemap)));
-      // A look at one page tells whether this kernel knows the call.
-      Mapping page = Mapping::reserve(BC_PAGE_SIZE, BC_PAGE_SIZE);
-      made->for_each_populated(page.base(), BC_PAGE_SIZE, [](PageRange) {});
-      return made.release();
-    } catch (...) {
-      return nullptr;
-    }
-  }();
-  return scan;
+    std::shared_ptr<const PageScan> made(new PageScan(std::move(pagemap)));
+    // A look at one page tells whether this kernel knows the call.
+    Mapping page = Mapping::reserve(BC_PAGE_SIZE, BC_PAGE_SIZE);
+    made->for_each_populated(page.base(), BC_PAGE_SIZE, [](PageRange) {});
+    shared = made;
+    return made;
+  } catch (...) {
+    return nullptr;
+  }
 }
 
 size_t PageScan::scan(uint8_t** from, uint8_t* end, std::array<PageRange, 32>* found) const {

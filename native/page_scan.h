@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "owners.h"
@@ -18,8 +19,8 @@ struct PageRange {
 
 class PageScan {
  public:
-  // Null where the kernel cannot say.
-  static const PageScan* of_this_process() noexcept;
+  // The one that all VMs of the process share, which is open as long as one of them holds it. Null where the kernel cannot say.
+  static std::shared_ptr<const PageScan> of_this_process() noexcept;
 
   // Visits all ranges of pages that somebody may have written, ascending. Only of private memory without a file, page-aligned. What is not visited is
   // zeros. Throws Failure.
