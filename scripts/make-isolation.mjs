@@ -23,7 +23,7 @@ const readme = resolve(values.readme ?? join(project, "README.md"));
 const { readReport } = await import("../dist/bench/isolation/compare.js");
 const { loadDraw } = await import("../dist/bench/isolation/report/draw.js");
 const { renderFigure } = await import("../dist/bench/isolation/report/figure.js");
-const { spellBytes, spellRate, spellUs } = await import("../dist/bench/isolation/report/format.js");
+const { spellMemory, spellRate, spellUs } = await import("../dist/bench/isolation/report/format.js");
 const { cellOf, mainWorkload, measuredPeers } = await import("../dist/bench/isolation/report/view.js");
 
 const report = readReport(join(folder, "report.json"));
@@ -38,7 +38,7 @@ const rows = measuredPeers(report).map(({ name, title, memory, throughput, stop,
   return [
     title,
     ...(times ? [times.p50, times.p99].map(spellUs) : ["–", "–"]),
-    memory ? spellBytes(memory.proportionalBytes + memory.kernelBytes) : "–",
+    memory ? spellMemory(memory.proportionalBytes + memory.kernelBytes) : "–",
     rate ? spellRate(rate.requestsPerSecond) : "–",
     crash?.verdict ?? "–",
     stop?.verdict ?? "–",

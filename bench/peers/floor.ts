@@ -76,7 +76,8 @@ export const peer: Peer = {
   wall: "vm",
   includes:
     "the KVM calls that a VM needs, on barecell's image, in ring 3 at once; the call. Five boots warm up before each",
-  leavesOut: "Node, checks, limits, deadlines, imports: it is no product, but what one could cost at least",
+  leavesOut:
+    "Node, checks, limits, deadlines, imports, large pages for large memories: it is no product, but what one could cost at least",
   async available(setting) {
     if (setting.floorPath === null) throw new Unavailable("no C compiler was found", "apt-get install gcc");
     await vmAvailable(setting);

@@ -11,7 +11,7 @@ import { buildProgram, buildTools } from "../../bench/isolation/programs.ts";
 import { allPeers, allWorkloads } from "../../bench/isolation/registry.ts";
 import { renderCsv } from "../../bench/isolation/report/csv.ts";
 import { comparedWith, findings } from "../../bench/isolation/report/findings.ts";
-import { spellBytes, spellUs } from "../../bench/isolation/report/format.ts";
+import { spellBytes, spellMemory, spellUs } from "../../bench/isolation/report/format.ts";
 import { html } from "../../bench/isolation/report/html.ts";
 import { loadSummarizer } from "../../bench/isolation/statistics.ts";
 import { inProject, testData } from "../../bench/paths.ts";
@@ -155,6 +155,7 @@ describe("figures", () => {
     expect([0.0123, 1.234, 999.4, 1234, 56_789_000].map(spellUs)).toEqual([
       ...["0.01 µs", "1.23 µs", "999 µs", "1.23 ms", "56.8 s"],
     ]);
+    expect([0, -1, -16_384, 2048].map(spellMemory)).toEqual(["0 KiB", "about 0", "about 0", "2.00 KiB"]);
     expect([0, 512, -2048, 3 * 2 ** 20].map(spellBytes)).toEqual([
       "0 KiB",
       "0.50 KiB",

@@ -11,6 +11,8 @@ const PROBE = {
   ...{ hasXsave: true, cr4: 0, efer: 0, emulatedSvm: false },
 };
 
+const LARGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled";
+
 interface Machine {
   readonly flags?: string;
   readonly files?: Readonly<Record<string, string>>;
@@ -33,6 +35,8 @@ function machine({
       "Limit  Soft  Hard\nMax open files            1048576              1048576              files\n",
     "/proc/sys/vm/max_map_count": "1048576\n",
     "/proc/sys/kernel/threads-max": "192731\n",
+    "/proc/sys/kernel/osrelease": "6.12.8-amd64\n",
+    [LARGE_PAGES]: "always [madvise] never\n",
     "/dev/kvm": "",
     "/sys/module/kvm_intel": "",
     ...files,
@@ -192,6 +196,21 @@ describe("on other machines", () => {
     expect(await check(unknown, "threads")).toMatchObject({ status: "skip" });
   });
 
+  it.each([
+    ["switched off", { [LARGE_PAGES]: "always madvise [never]\n" }, /switched off/, /echo madvise > \/sys/],
+    ["not in the kernel", { [LARGE_PAGES]: "" }, /has none/, /CONFIG_TRANSPARENT_HUGEPAGE/],
+    ["an old kernel", { "/proc/sys/kernel/osrelease": "6.1.0-48-amd64\n" }, /Linux 6\.1\.0/, /6\.7/],
+    ["an older one", { "/proc/sys/kernel/osrelease": "5.15.0\n" }, /Linux 5\.15/, /6\.7/],
+  ])("large pages: %s", async (_, files, detail, cure) => {
+    const found = await check(machine({ files }), "large pages");
+    expect(found?.status).toBe("warn");
+    expect(found?.detail).toMatch(detail);
+    expect(found?.cure).toMatch(cure);
+  });
+  it.each(["6.7.0", "6.18.44-fc", "7.0"])("large pages, Linux %s", async (release) => {
+    const found = await check(machine({ files: { "/proc/sys/kernel/osrelease": release } }), "large pages");
+    expect(found?.status).toBe("ok");
+  });
   it("a boot that fails", async () => {
     const host = machine({ host: { trialBoots: fails("BARECELL_KVM_FAILED") } });
     expect(await check(host, "boot")).toMatchObject({ status: "fail", detail: "as the test says" });

@@ -12,7 +12,7 @@ import {
   type Width,
 } from "./chart.ts";
 import { FAINT, GUEST, HOST, INK, wallColor } from "./colors.ts";
-import { spellBytes, spellRate, spellUs } from "./format.ts";
+import { spellMemory, spellRate, spellUs } from "./format.ts";
 import { measuredCells, measuredPeers, peerOf } from "./view.ts";
 
 const ROW_PIXELS = 24;
@@ -150,13 +150,13 @@ export function memoryChart(report: IsolationReport, width: Width): Json | null 
       const bytes = memory.proportionalBytes + memory.kernelBytes;
       const parts =
         width === "wide"
-          ? ` (process ${spellBytes(memory.proportionalBytes)}, kernel ${spellBytes(memory.kernelBytes)})`
+          ? ` (process ${spellMemory(memory.proportionalBytes)}, kernel ${spellMemory(memory.kernelBytes)})`
           : "";
       return [
         {
           peer: name,
           bytes: Math.max(bytes, LEAST_BYTES),
-          label: `${spellBytes(bytes)}${parts}`,
+          label: `${spellMemory(bytes)}${parts}`,
           color: colorOf(report, name),
         },
       ];

@@ -18,6 +18,9 @@ export function spellBytes(bytes: number): string {
   return `${digits(bytes / 1024)} KiB`;
 }
 
+/** Memory of an instance: a difference of two looks at a process, which comes to less than nothing where the process changes by more meanwhile. */
+export const spellMemory = (bytes: number): string => (bytes < 0 ? "about 0" : spellBytes(bytes));
+
 export function spellRate(perSecond: number): string {
   if (perSecond >= 1e6) return `${digits(perSecond / 1e6)} M/s`;
   return perSecond >= 1e4 ? `${digits(perSecond / 1e3)} k/s` : `${digits(perSecond)}/s`;

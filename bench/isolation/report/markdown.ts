@@ -1,7 +1,7 @@
 /** The report as Markdown: all tables, no pictures. */
 import type { IsolationReport } from "../result.ts";
 import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
-import { digits, spellBytes, spellRate, spellUs } from "./format.ts";
+import { digits, spellMemory, spellRate, spellUs } from "./format.ts";
 import { methodText, PITFALLS } from "./method.ts";
 import { TIME_HEAD, timeRows } from "./time-table.ts";
 import { cellOf, mainWorkload, measuredPeers, otherPeers, WALL_NAMES } from "./view.ts";
@@ -115,8 +115,8 @@ function effects(report: IsolationReport): string {
         stop?.verdict === "stopped" ? `${digits(Math.max(...stop.lateMs))} ms` : (stop?.detail ?? "–");
       return [
         name,
-        memory ? spellBytes(memory.proportionalBytes) : (memoryProblem ?? "–"),
-        memory ? spellBytes(memory.kernelBytes) : "–",
+        memory ? spellMemory(memory.proportionalBytes) : (memoryProblem ?? "–"),
+        memory ? spellMemory(memory.kernelBytes) : "–",
         crash ? `${crash.verdict}: ${crash.detail}` : "–",
         stop?.verdict ?? "–",
         late,

@@ -6,7 +6,7 @@ import { wallColor } from "./colors.ts";
 import { comparisonChart } from "./comparison-chart.ts";
 import type { Draw } from "./draw.ts";
 import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
-import { digits, spellBytes, spellUs } from "./format.ts";
+import { digits, spellMemory, spellUs } from "./format.ts";
 import { html, type Markup, raw, table } from "./html.ts";
 import { isolationChart } from "./isolation-chart.ts";
 import { machineRows } from "./markdown.ts";
@@ -252,7 +252,7 @@ function effects(report: IsolationReport): Markup {
       html`<th>${peer.name}</th>`,
       html`<td class="text">${crash ? mark(crash.verdict === "contained", crash.verdict) : "–"} <span class="note">${crash?.detail ?? ""}</span></td>`,
       html`<td class="text">${stop ? mark(stop.verdict === "stopped", stop.verdict) : "–"} <span class="note">${late}</span></td>`,
-      html`<td>${memory ? spellBytes(memory.proportionalBytes + memory.kernelBytes) : html`<span class="note">${memoryProblem ?? "–"}</span>`}</td>`,
+      html`<td>${memory ? spellMemory(memory.proportionalBytes + memory.kernelBytes) : html`<span class="note">${memoryProblem ?? "–"}</span>`}</td>`,
     ];
   });
   return table(["", "a crash", "never comes back", "memory"], rows, peers.map(rowClass));

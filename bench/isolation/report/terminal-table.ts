@@ -1,7 +1,7 @@
 /** The report for a terminal. */
 import type { IsolationReport } from "../result.ts";
 import { byPeer, type Comparison, comparedWith, findings, hasOwn, NOT_COMPARED } from "./findings.ts";
-import { digits, spellBytes, spellUs } from "./format.ts";
+import { digits, spellMemory, spellUs } from "./format.ts";
 import { cellOf, mainWorkload, measuredPeers, otherPeers, WALL_NAMES } from "./view.ts";
 
 /** @returns lines */
@@ -55,7 +55,7 @@ function mainTable(report: IsolationReport): string[] {
       ...(result
         ? [result.p50, result.p90, result.p99, result.max].map(spellUs)
         : [found?.status ?? "–", "", "", ""]),
-      memory ? spellBytes(memory.proportionalBytes + memory.kernelBytes) : "–",
+      memory ? spellMemory(memory.proportionalBytes + memory.kernelBytes) : "–",
       stop?.verdict === "stopped" ? `+${digits(Math.max(...stop.lateMs))} ms` : (stop?.verdict ?? "–"),
       crash?.verdict ?? "–",
     ];
