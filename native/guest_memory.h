@@ -81,7 +81,8 @@ class GuestMemory {
     uint8_t* host = nullptr;
     uint64_t size_bytes = 0;
     bool is_tables = false;  // of growth
-    // Large memory in which the image has nothing, and of which KVM keeps no log: the kernel may use large pages for it (see is_bulk_worthwhile()).
+    // Large memory in which the image has nothing, and of which KVM keeps no log: the kernel may use large pages for it (see is_bulk_worthwhile()). A reset may
+    // find that a log is the better way, and turn it on.
     bool is_bulk = false;
     // Of a reset: one bit for each page, as KVM writes it; or of bulk memory where there are pages.
     std::vector<uint64_t> log;

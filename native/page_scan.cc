@@ -75,7 +75,7 @@ size_t PageScan::scan(uint8_t** from, uint8_t* end, std::array<PageRange, 32>* f
   argument.category_inverted = kZeroPage;
   argument.return_mask = kPresent | kSwapped;
   int count = ioctl(pagemap_.get(), kPagemapScan, &argument);
-  if (count < 0) fail_errno("BARECELL_KVM_FAILED", "cannot ask which pages the guest's memory has (PAGEMAP_SCAN)");
+  if (count < 0 || argument.walk_end <= argument.start) fail_errno("BARECELL_KVM_FAILED", "cannot ask which pages the guest's memory has (PAGEMAP_SCAN)");
   for (size_t i = 0; i < static_cast<size_t>(count); i++) (*found)[i] = {pointer(regions[i].start), pointer(regions[i].end)};
   *from = pointer(argument.walk_end);
   return static_cast<size_t>(count);

@@ -67,9 +67,11 @@ export class WholeVm {
     if (this.native.resetSync(this.#limits.numbers) !== true) throw new Error("the VM did not come back");
   }
 
-  /** As the asynchronous reset begins: at once where little was written, and otherwise like the other. */
-  resetQuickly(): void {
-    if (!this.native.resetQuickly(this.#limits.numbers)) this.reset();
+  /** As the asynchronous reset begins: at once where little was written, and otherwise like the other. @returns whether it was at once */
+  resetQuickly(): boolean {
+    if (this.native.resetQuickly(this.#limits.numbers)) return true;
+    this.reset();
+    return false;
   }
 
   get registers(): NativeVcpuState {

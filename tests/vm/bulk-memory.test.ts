@@ -120,6 +120,37 @@ function grow(vm: MicroVM, pages: number, sizeBytes: number): unknown {
   return vm.callSync("sum", 0, sizeBytes);
 }
 
+describe("a guest that uses little of much", () => {
+  it.each([
+    ["from the start", LAYOUTS[0][1], 0],
+    ["by growth", LAYOUTS[4][1], 191],
+  ] as const)("call after call, in the same pages and in others, %s", (_, of, grown) => {
+    const vm = new WholeVm(of, { maxMemoryBytes: 64 * MIB });
+    try {
+      const before = vm.memory();
+      const ways: boolean[] = [];
+      for (let round = 0; round < 12; round++) {
+        if (grown > 0) vm.call("grow", [BigInt(grown)]);
+        // The large page of the last round's, a second time and elsewhere, and another.
+        for (const at of [5 * MIB, 5 * MIB + round * 8192, (3 + (round % 4) * 2) * MIB]) {
+          expect(vm.call("put", [BigInt(at)])).toBeTypeOf("bigint");
+        }
+        ways.push(vm.resetQuickly());
+        expect(linearDifferences(vm, before, vm.memory()), `round ${round}`).toEqual([]);
+      }
+      // From the second on KVM has a log of it. Growth needs the long way each time.
+      expect(ways.slice(1)).toEqual(Array.from({ length: 11 }, () => grown === 0));
+      // And then one that uses much of it.
+      if (grown > 0) vm.call("grow", [BigInt(grown)]);
+      vm.call("fill", [0n, 0xeen, BigInt(12 * MIB)]);
+      vm.reset();
+      expect(linearDifferences(vm, before, vm.memory())).toEqual([]);
+    } finally {
+      vm.dispose();
+    }
+  });
+});
+
 describe("what the start of the module wrote", () => {
   it("is there again, and nothing beside it in its large page", async () => {
     const started = await image(
