@@ -36,20 +36,38 @@ static inline void move_up_to_32(uint8_t* to, const uint8_t* from, size_t count)
   }
 }
 
+/* All four are loaded before any is stored, so the ranges may overlap. */
+static inline void move_64(uint8_t* to, const uint8_t* from) {
+  block a = *(const block*)from, b = *(const block*)(from + 16), c = *(const block*)(from + 32), d = *(const block*)(from + 48);
+  *(block*)to = a;
+  *(block*)(to + 16) = b;
+  *(block*)(to + 32) = c;
+  *(block*)(to + 48) = d;
+}
+
 static inline void copy_forward(uint8_t* to, const uint8_t* from, size_t count) {
   block last = *(const block*)(from + count - 16);
   uint8_t* end = to + count - 16;
+  for (; end - to >= 64; to += 64, from += 64) move_64(to, from);
   for (; to < end; to += 16, from += 16) *(block*)to = *(const block*)from;
   *(block*)end = last;
 }
 
 static inline void copy_backward(uint8_t* to, const uint8_t* from, size_t count) {
-  block first = *(const block*)from;
+  block first = *(const block*)from, last = *(const block*)(from + count - 16);
+  uint8_t* last_at = to + count - 16;
+  /* What is left of the last 16 bytes is stored at the end, so that all stores between are aligned. */
+  count -= (uintptr_t)(to + count) % 16;
+  while (count > 64) {
+    count -= 64;
+    move_64(to + count, from + count);
+  }
   while (count > 16) {
     count -= 16;
     *(block*)(to + count) = *(const block*)(from + count);
   }
   *(block*)to = first;
+  *(block*)last_at = last;
 }
 
 /* From the first byte to the last: right for ranges that do not overlap, and for those whose target starts below the source. */
