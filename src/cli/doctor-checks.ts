@@ -293,7 +293,8 @@ function checkLargePages(host: DoctorHost): Check {
         setting === undefined
           ? "this kernel has none; large memories are slow to touch for the first time"
           : `switched off (${path}); large memories are slow to touch for the first time`,
-      cure: setting === undefined ? "Use a kernel with CONFIG_TRANSPARENT_HUGEPAGE." : `echo madvise > ${path}`,
+      cure:
+        setting === undefined ? "Use a kernel with CONFIG_TRANSPARENT_HUGEPAGE." : `echo madvise > ${path}`,
     };
   }
   const release = host.readText("/proc/sys/kernel/osrelease")?.trim() ?? "";
