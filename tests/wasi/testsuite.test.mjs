@@ -28,7 +28,7 @@ describe.runIf(tests.length > 0)("programs of the WASI test suites", () => {
       title,
       async () => {
         // These are about host calls; the C compiler's better levels only take longer.
-        expect(await runTest(test, api, { cache: CACHE_FOLDER, optimize: 1 })).toBeUndefined();
+        expect(await runTest(test, api, { cache: CACHE_FOLDER, optimize: "quick" })).toBeUndefined();
       },
       120_000 * slowness,
     );
