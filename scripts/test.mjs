@@ -200,7 +200,10 @@ if (native !== undefined) {
   );
 }
 if (svm !== undefined) {
-  const status = await svm();
+  let status = await svm();
+  // It could not be run. If that was for want of time, as when a kernel tests its timer, there is enough now.
+  if (status === 3)
+    status = await run("VM tests on emulated AMD SVM, once more", [process.execPath, "scripts/test-svm.mjs"]);
   if (status === 3) {
     add({ skipped: 1 });
     notes.push("skipped: AMD SVM tests (see the message above for what is missing)");
