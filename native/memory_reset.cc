@@ -182,6 +182,7 @@ void GuestMemory::clear_bulk(Slot& slot, const PristinePages& pristine) {
   }
   copy_pristine(slot, pristine);
   if (pages == 0 || written > pages / kSparseShare) return;
+  slot.populated.clear();
   slot.is_bulk = false;
   set_slot(slot, slot.size_bytes);
 }
