@@ -234,11 +234,11 @@ describe("an idle VM", () => {
   it("gives back what one call needed, if that was much", () =>
     withVm(LAYOUTS[4][1], { maxMemoryBytes: 256 * MIB }, async (vm) => {
       const rssMib = (): number => process.memoryUsage().rss / MIB;
-      const before = rssMib();
       vm.callSync("grow", 128 * 16 - 1);
       vm.callSync("touch", 0, 128 * MIB);
-      expect(rssMib() - before).toBeGreaterThan(100);
+      const touched = rssMib();
       await vm.reset();
-      expect(rssMib() - before).toBeLessThan(64);
+      // What else the process frees or takes meanwhile, such as memory of VMs of other tests, is far less.
+      expect(touched - rssMib()).toBeGreaterThan(90);
     }));
 });
