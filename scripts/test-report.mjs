@@ -39,14 +39,25 @@ export const failures = (report) =>
         `${fullName}: ${failureMessages?.[0]?.split("\n")[0] ?? "no message"}`,
     );
 
-/** @returns paths of the files in which something failed, or that could not be loaded, as seen from the working directory */
-export const failedFiles = (report) =>
-  report.testResults
-    .filter(({ status }) => status === "failed")
-    .map(({ name }) => relative(process.cwd(), name));
+/**
+ * @param expected paths of all files of the run, as seen from the working directory
+ * @returns those in which something failed, or that could not be loaded, or that the report lacks since their worker failed; all of them if it is none of these that
+ * made the run fail
+ */
+export function filesToRepeat(report, expected) {
+  const passed = new Set(
+    report.testResults
+      .filter(({ status }) => status === "passed")
+      .map(({ name }) => relative(process.cwd(), name)),
+  );
+  const others = expected.filter((path) => !passed.has(path));
+  return others.length > 0 ? others : expected;
+}
 
 /** @returns the first report, but of the files in the second what that one says */
 export function withRepeated(first, second) {
-  const repeated = new Map(second.testResults.map((file) => [file.name, file]));
-  return { testResults: first.testResults.map((file) => repeated.get(file.name) ?? file) };
+  const repeated = new Set(second.testResults.map(({ name }) => name));
+  return {
+    testResults: [...first.testResults.filter(({ name }) => !repeated.has(name)), ...second.testResults],
+  };
 }

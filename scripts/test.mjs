@@ -4,7 +4,7 @@ import { accessSync, constants, existsSync, mkdirSync, openSync, readFileSync, r
 import { fileURLToPath } from "node:url";
 import { sanitizerEnvironment } from "./sanitizer.mjs";
 import { SVM_FILES, SVM_REPORT } from "./svm-files.mjs";
-import { counts, failedFiles, failures, readReport, skippedNames, withRepeated } from "./test-report.mjs";
+import { counts, failures, filesToRepeat, readReport, skippedNames, withRepeated } from "./test-report.mjs";
 
 const specData = process.env.BARECELL_TEST_DATA
   ? `${process.env.BARECELL_TEST_DATA}/spec`
@@ -36,13 +36,14 @@ async function run(title, command, env = {}) {
 
 /**
  * Starts a command beside the following ones, which come first: it gets the processor's time that they leave while they wait.
+ * @param nice its niceness
  * @returns a function that waits for its end, tells what it said, and returns its status
  */
-function runBeside(title, command) {
+function runBeside(title, command, nice = 10) {
   mkdirSync("build/reports", { recursive: true });
   const path = `build/reports/${fileName(title)}.log`;
   const log = openSync(path, "w");
-  const ended = ending(spawn("nice", ["-n", "10", ...command], { stdio: ["ignore", log, log] }));
+  const ended = ending(spawn("nice", ["-n", String(nice), ...command], { stdio: ["ignore", log, log] }));
   return async () => {
     process.stdout.write(`\n== ${title} (it ran beside the others)\n`);
     const { status, seconds } = await ended;
@@ -101,21 +102,26 @@ function countReport(title, report, status) {
 }
 
 /**
- * The emulated machine has the time that the other tests leave, at worst a tenth of a processor, and then a test of time limits may miss its own. So the files in
- * which something failed are repeated with the machine to themselves. That run counts; what failed in the first is said at the end.
+ * The emulated machine has the time that the other tests leave, at worst a tenth of a processor, and then a test of time limits may miss its own, and vitest gives up
+ * a worker that takes a minute to start. So the files in which something failed are repeated with the machine to themselves, and all of them if it was no test that
+ * failed. That run counts; what failed in the first is said at the end.
  */
 async function repeatAlone(title, report, status) {
-  const files = report === undefined ? [] : failedFiles(report);
-  if (files.length === 0) return countReport(title, report, status);
-  for (const failure of failures(report))
-    notes.push(`REPEATED ALONE, for beside other tests it failed: ${failure}`);
-  const again = await run(`${title}: what failed, alone`, [
+  if (status === 0) return countReport(title, report, status);
+  const files = report === undefined ? SVM_FILES : filesToRepeat(report, SVM_FILES);
+  const failed = report === undefined ? [] : failures(report);
+  for (const failure of failed) notes.push(`REPEATED ALONE, for beside other tests it failed: ${failure}`);
+  if (failed.length === 0)
+    notes.push(
+      `REPEATED ALONE, for beside other tests it did not come to its end: ${title} (status ${status})`,
+    );
+  const again = await run(`${title}: ${files.join(" ")}, alone`, [
     process.execPath,
     "scripts/test-svm.mjs",
     ...files,
   ]);
   const second = readReport(SVM_REPORT);
-  countReport(title, second && withRepeated(report, second), again);
+  countReport(title, report && second ? withRepeated(report, second) : second, again);
 }
 
 /** A representative part of the official scripts; `npm run spec` runs all of them. What its scripts skip is counted, with the reason in its own lines. */
@@ -184,7 +190,12 @@ const native = wanted("native")
 if (wanted("unit")) await vitest("tests that the emulated machine repeats", SVM_FILES);
 // It finds the modules compiled, and has one processor; its time limits are ten times as long.
 const svm = wanted("svm")
-  ? runBeside("VM tests on emulated AMD SVM with nested paging", [process.execPath, "scripts/test-svm.mjs"])
+  ? // A quarter of a processor beside two busy ones, where a tenth would be too little for vitest to start in.
+    runBeside(
+      "VM tests on emulated AMD SVM with nested paging",
+      [process.execPath, "scripts/test-svm.mjs"],
+      5,
+    )
   : undefined;
 if (wanted("unit")) {
   const others = SVM_FILES.map((file) => `--exclude=${file}`);

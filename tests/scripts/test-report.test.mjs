@@ -5,8 +5,8 @@ import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   counts,
-  failedFiles,
   failures,
+  filesToRepeat,
   readReport,
   skippedNames,
   withRepeated,
@@ -40,8 +40,13 @@ describe("a report", () => {
   it("names what failed, with its message's first line", () =>
     expect(failures(FIRST)).toEqual(["a two: Error: late"]));
   it("names what was skipped", () => expect(skippedNames(FIRST)).toEqual(["b two", "b three"]));
-  it("names the files to repeat, that which could not be loaded too", () =>
-    expect(failedFiles(FIRST)).toEqual(["tests/a.test.ts", "tests/c.test.ts"]));
+  it("names the files to repeat: what failed, what could not be loaded, what it lacks", () => {
+    const expected = ["a", "b", "c", "d"].map((name) => `tests/${name}.test.ts`);
+    expect(filesToRepeat(FIRST, expected)).toEqual([expected[0], expected[2], expected[3]]);
+    // A run failed although its files passed, or there is none.
+    expect(filesToRepeat(FIRST, ["tests/b.test.ts"])).toEqual(["tests/b.test.ts"]);
+    expect(filesToRepeat({ testResults: [] }, expected)).toEqual(expected);
+  });
   it("that is absent, empty or no report is undefined", () => {
     const folder = mkdtempSync(join(tmpdir(), "barecell-report-"));
     try {
@@ -70,7 +75,12 @@ describe("a second run of what failed", () => {
     const merged = withRepeated(FIRST, again);
     expect(counts(merged)).toEqual({ passed: 3, failed: 1, skipped: 2 });
     expect(failures(merged)).toEqual(["c one: no"]);
-    expect(failedFiles(merged)).toEqual(["tests/c.test.ts"]);
+    const names = ["tests/a.test.ts", "tests/b.test.ts", "tests/c.test.ts"];
+    expect(filesToRepeat(merged, names)).toEqual(["tests/c.test.ts"]);
+  });
+  it("adds what the first did not get to", () => {
+    const again = { testResults: [file("tests/d.test.ts", "passed", test("d one", "passed"))] };
+    expect(counts(withRepeated(FIRST, again))).toEqual({ passed: 3, failed: 1, skipped: 2 });
   });
   it("that did not get to a file leaves its failure", () =>
     expect(failures(withRepeated(FIRST, { testResults: [] }))).toEqual(["a two: Error: late"]));
