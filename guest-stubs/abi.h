@@ -12,7 +12,7 @@
 #ifndef BARECELL_ABI_H
 #define BARECELL_ABI_H
 
-#define BC_ABI_VERSION 3
+#define BC_ABI_VERSION 4
 
 /* ---- Address map ------------------------------------------------------------------------------------------
  *
@@ -214,6 +214,7 @@ typedef struct bc_answers {
 typedef struct bc_output {
   uint32_t kept;     /* IN  descriptors whose output goes to the log */
   uint32_t lines;    /* IN  those of them that somebody may be watching: only what comes before a line's end is kept */
+  uint32_t bursts;   /* IN  those of them of which only what comes soon after something else is kept; all that are in `lines` */
   uint32_t dropped;  /* IN  descriptors whose output goes nowhere */
   uint32_t room;     /* IN  bytes of the log that may be used, BC_OUTPUT_LOG_BYTES at most */
   uint32_t used;     /* OUT bytes of the log that hold records; IN 0, when the host has taken them */
@@ -238,7 +239,7 @@ typedef struct bc_mailbox {
   uint32_t max_table_elements;        /* IN  how far table.grow may go, for each table */
   uint32_t reserved2;
   bc_output output;
-  uint8_t unused[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_OUTPUT - 20];
+  uint8_t unused[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_OUTPUT - sizeof(bc_output)];
   bc_slot slots[];                    /* both: arguments before, results after */
 } bc_mailbox;
 

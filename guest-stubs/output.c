@@ -31,11 +31,11 @@ static bool has_line_end(const wasm_rt_memory_t* memory, const buffer* buffers, 
   return false;
 }
 
-/* Of a stream that somebody may be watching: whole lines, and what comes seldom, such as a dot each second. */
-static bool is_to_be_seen_now(const wasm_rt_memory_t* memory, const buffer* buffers, uint32_t count) {
+/* Of a stream that somebody may be watching: whole lines, and what comes seldom, such as a dot each second. Of a file only the latter: it is read later, or now and then. */
+static bool is_to_be_seen_now(bool by_line, const wasm_rt_memory_t* memory, const buffer* buffers, uint32_t count) {
   static uint64_t last;
   uint64_t now = __builtin_ia32_rdtsc();
-  if (now - last < SELDOM_CYCLES && !has_line_end(memory, buffers, count)) return false;
+  if (now - last < SELDOM_CYCLES && !(by_line && has_line_end(memory, buffers, count))) return false;
   last = now;
   return true;
 }
@@ -80,7 +80,7 @@ uint32_t bc_fd_write(const wasm_rt_memory_t* memory, uint32_t fd, uint32_t list_
   if (bytes == 0 || bytes > BYTES_MOST) return BC_NO_ANSWER;
   if (!(output->dropped & bit)) {
     if (bytes > output->room) return BC_NO_ANSWER;
-    if (output->lines & bit && is_to_be_seen_now(memory, buffers, count)) return BC_NO_ANSWER;
+    if (output->bursts & bit && is_to_be_seen_now(output->lines & bit, memory, buffers, count)) return BC_NO_ANSWER;
     if (!keep(memory, fd, buffers, count, bytes)) return BC_NO_ANSWER;
   }
   uint32_t written = (uint32_t)bytes;

@@ -30,6 +30,7 @@ void GuestOutput::refresh(bc_output& output) noexcept {
   OutputGrant grant = taker_->grant();
   output.kept = grant.kept;
   output.lines = grant.lines;
+  output.bursts = grant.bursts;
   output.dropped = grant.dropped;
   output.room = static_cast<uint32_t>(std::min<uint64_t>(grant.room, BC_OUTPUT_LOG_BYTES));
 }

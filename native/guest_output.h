@@ -17,6 +17,7 @@ namespace barecell {
 struct OutputGrant {
   uint32_t kept = 0;     // go to the log
   uint32_t lines = 0;    // of those, what is written with a line's end leaves the VM at once
+  uint32_t bursts = 0;   // of those, what comes some milliseconds after the last that left leaves it at once
   uint32_t dropped = 0;  // go nowhere
   uint64_t room = BC_OUTPUT_LOG_BYTES;
 };

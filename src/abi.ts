@@ -3,7 +3,7 @@
  * so this file holds nothing that the header does not.
  */
 
-export const BC_ABI_VERSION = 3;
+export const BC_ABI_VERSION = 4;
 
 export const BC_PAGE_SIZE = 0x1000;
 export const BC_LARGE_PAGE_SIZE = 0x200000;

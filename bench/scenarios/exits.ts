@@ -31,7 +31,7 @@ interface Row {
   /** Every WASI call is a VM exit. */
   readonly withoutAnswers: number;
   readonly captured: number;
-  /** Line by line, for whom may be watching. */
+  /** In bursts of some milliseconds, for whom may look into it now and then. */
   readonly toFile: number;
   readonly ignored: number;
 }

@@ -94,8 +94,21 @@ void test_what_somebody_may_be_watching() {
   Pipe pipe;
   CHECK_EQ(granted(pipe.ends[1]).kept, kOut);
   CHECK_EQ(granted(pipe.ends[1]).lines, kOut);
+  CHECK_EQ(granted(pipe.ends[1]).bursts, kOut);
+  // A file is read later, or now and then.
   UniqueFd file(temporary_file(""));
-  CHECK_EQ(granted(file.get()).lines, kOut);
+  CHECK_EQ(granted(file.get()).kept, kOut);
+  CHECK_EQ(granted(file.get()).lines, 0u);
+  CHECK_EQ(granted(file.get()).bursts, kOut);
+  // Nowhere, and a device that is not that.
+  UniqueFd null(open("/dev/null", O_WRONLY | O_CLOEXEC));
+  CHECK_EQ(granted(null.get()).dropped, kOut);
+  CHECK_EQ(granted(null.get()).kept, 0u);
+  UniqueFd zero(open("/dev/zero", O_WRONLY | O_CLOEXEC));
+  CHECK_EQ(granted(zero.get()).kept | granted(zero.get()).dropped, 0u);
+  // The host has to say that it cannot be written.
+  UniqueFd read_only(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  CHECK_EQ(granted(read_only.get()).kept | granted(read_only.get()).dropped, 0u);
   int terminal[2];
   if (openpty(&terminal[0], &terminal[1], nullptr, nullptr, nullptr) == 0) {
     CHECK_EQ(granted(terminal[1]).lines, kOut);

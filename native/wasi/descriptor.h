@@ -26,9 +26,9 @@ struct Times {
 // $whence, of either dialect
 enum class Whence { Set, Current, End };
 
-// What a guest may keep of its output before the host gets it (guest_output.h): nothing; what comes before a line's end, because somebody may be watching;
-// everything; or it is thrown away at once.
-enum class Keep { Nothing, Lines, Everything, Discard };
+// What a guest may keep of its output before the host gets it (guest_output.h): nothing; what comes before a line's end, because somebody may be watching; what
+// comes soon after something else; everything; or it is thrown away at once.
+enum class Keep { Nothing, Lines, Bursts, Everything, Discard };
 
 // An open file, directory, stream or socket. Every operation has an answer for the kinds that it makes no sense for, so rights
 // decide what a guest may do, but safety does not rest on them.

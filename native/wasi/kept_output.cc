@@ -27,8 +27,11 @@ class KeptOutput final : public OutputTaker {
           grant.dropped |= bit;
           break;
         case Keep::Lines:
-          grant.kept |= bit;
           grant.lines |= bit;
+          [[fallthrough]];
+        case Keep::Bursts:
+          grant.kept |= bit;
+          grant.bursts |= bit;
           break;
         case Keep::Everything:
           grant.kept |= bit;

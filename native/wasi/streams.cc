@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +40,25 @@ Stream::Stream(StreamConfig config, unsigned number, OutputBudget& budget) : kin
   }
 }
 
+// Where it makes no difference in how many pieces bytes are written. Datagrams, packet pipes (O_DIRECT), event counters and the like have messages.
+Keep Stream::keep_of(int fd, const struct stat& status) noexcept {
+  bool takes_any_pieces = false;
+  if (S_ISREG(status.st_mode)) return Keep::Bursts;
+  if (S_ISCHR(status.st_mode)) {
+    // /dev/null, by its number (Documentation/admin-guide/devices.txt of Linux).
+    bool is_writable = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
+    if (status.st_rdev == makedev(1, 3) && is_writable) return Keep::Discard;
+    takes_any_pieces = isatty(fd) == 1;
+  } else if (S_ISFIFO(status.st_mode)) {
+    takes_any_pieces = (fcntl(fd, F_GETFL) & O_DIRECT) == 0;
+  } else if (S_ISSOCK(status.st_mode)) {
+    int type = 0;
+    socklen_t size = sizeof type;
+    takes_any_pieces = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+  }
+  return takes_any_pieces ? Keep::Lines : Keep::Nothing;
+}
+
 // Readiness is a hint: another process that shares a pipe or a terminal can take the bytes, or the space, between poll and the
 // transfer, and then a transfer on a blocking description sleeps in the kernel, where no deadline reaches it (the kick signal
 // restarts system calls). Setting O_NONBLOCK would change it for everybody who shares the description. So sockets are asked with
@@ -53,7 +73,7 @@ void Stream::inspect_fd() {
   }
   if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)) type_ = FdType::Regular;
   if (S_ISSOCK(status.st_mode)) type_ = FdType::Socket;
-  keeps_lines_ = number_ != 0 && takes_any_pieces();
+  if (number_ != 0) fd_keep_ = keep_of(fd_, status);
   // Never more rights than were handed in: a description that cannot be read is not opened again for reading.
   int mode = number_ == 0 ? O_RDONLY : O_WRONLY;
   bool allowed = (flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == mode;
@@ -142,18 +162,6 @@ Transfer Stream::write(GuestBuffers& buffers, HostCall& call) {
   return result;
 }
 
-// Whether it makes no difference in how many pieces bytes are written. Datagrams, packet pipes (O_DIRECT), event counters and the like have messages.
-bool Stream::takes_any_pieces() const noexcept {
-  struct stat status{};
-  if (fstat(fd_, &status) < 0) return false;
-  if (S_ISREG(status.st_mode)) return true;
-  if (S_ISCHR(status.st_mode)) return isatty(fd_) == 1;
-  if (S_ISFIFO(status.st_mode)) return (fcntl(fd_, F_GETFL) & O_DIRECT) == 0;
-  int type = 0;
-  socklen_t size = sizeof type;
-  return S_ISSOCK(status.st_mode) && getsockopt(fd_, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
-}
-
 // Not where the guest wants to be told at once: that it would have to wait (NONBLOCK), or what went wrong.
 Keep Stream::keep() const noexcept {
   if ((flags() & ~kFdflagAppend) != 0 || late_error_ != Errno::Success) return Keep::Nothing;
@@ -163,7 +171,7 @@ Keep Stream::keep() const noexcept {
     case StreamConfig::Kind::Capture:
       return Keep::Everything;
     case StreamConfig::Kind::Fd:
-      return keeps_lines_ ? Keep::Lines : Keep::Nothing;
+      return fd_keep_;
     default:
       return Keep::Nothing;
   }

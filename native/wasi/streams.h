@@ -1,6 +1,8 @@
 // The three standard streams, as the host sees them.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -76,7 +78,7 @@ class Stream final : public Descriptor {
   enum class FdType { Regular, Socket, Other };
 
   void inspect_fd();
-  bool takes_any_pieces() const noexcept;
+  static Keep keep_of(int fd, const struct stat& status) noexcept;
   Transfer read_fd(GuestBuffers& buffers, HostCall& call) noexcept;
   Transfer write_fd(GuestBuffers& buffers, HostCall& call) noexcept;
   Transfer capture(GuestBuffers& buffers, HostCall& call);
@@ -100,7 +102,7 @@ class Stream final : public Descriptor {
   std::vector<uint8_t> bytes_;
   size_t position_ = 0;  // in bytes_, for stdin
   uint64_t total_bytes_ = 0;
-  bool keeps_lines_ = false;             // of an Fd
+  Keep fd_keep_ = Keep::Nothing;       // of an Fd
   Errno late_error_ = Errno::Success;  // of write_kept()
 };
 

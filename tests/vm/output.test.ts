@@ -2,7 +2,7 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { BootOptions, Image, MicroVM } from "../support/barecell.ts";
 import { slowness, soon } from "../support/environment.ts";
 import { failure } from "../support/errors.ts";
@@ -30,6 +30,19 @@ async function exitsOf(vm: MicroVM, ...steps: Step[]): Promise<number> {
   const before = vm.exits.io;
   await run(vm, ...steps);
   return vm.exits.io - before - 1;
+}
+
+/** With an empty file that is removed afterwards, and it as an option. */
+async function withFile(use: (path: string, file: { fd: number }) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "barecell-output-"));
+  const path = join(folder, "output");
+  const fd = openSync(path, "w");
+  try {
+    await use(path, { fd });
+  } finally {
+    closeSync(fd);
+    rmSync(folder, { recursive: true });
+  }
 }
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
@@ -70,6 +83,26 @@ describe("exits", () => {
       expect(pipe.take()).toBe(".".repeat(200));
       expect(await exitsOf(vm, ...times(20, () => ["write", 1, ".\n"]))).toBe(20);
     });
+  });
+  it("lines to a file mostly cost none", () =>
+    withFile(async (path, file) => {
+      await withVm(image, { wasi: { stdout: file, stderr: file } }, async (vm) => {
+        // As with pieces of a line on a pipe.
+        expect(await exitsOf(vm, ...inTurns(200))).toBeLessThan(50);
+        expect(readFileSync(path, "latin1")).toBe(Array.from({ length: 200 }, (_, i) => `${i}\n`).join(""));
+      });
+    }));
+  it("output to /dev/null costs none, however much it is", async () => {
+    const fd = openSync("/dev/null", "w");
+    try {
+      await withVm(image, { wasi: { stdout: { fd }, stderr: { fd } } }, async (vm) => {
+        expect(await exitsOf(vm, ...inTurns(100))).toBe(0);
+        expect(await exitsOf(vm, ["writeMany", 1, "x".repeat(60_000), 16])).toBe(0);
+        expect(results(vm.memory, [["yield"]])).toEqual([{ errno: 0, count: 960_000 }]);
+      });
+    } finally {
+      closeSync(fd);
+    }
   });
   it("each write is one where answers in the guest are off, with the same bytes", () =>
     withVm(image, { wasi: CAPTURE, answersInGuest: false }, async (vm) => {
@@ -128,6 +161,27 @@ describe("order", () => {
       ]);
     });
   });
+});
+
+describe("somebody looks into the file", () => {
+  it("what comes seldom is there, and after a while all that came before it", () =>
+    withFile(async (path, file) => {
+      const steps: Step[] = [
+        ["write", 1, "one\n"],
+        ["write", 1, "two\n"],
+        ["spin", LONG_SPIN],
+        ["write", 1, "three\n"],
+        ["spin", 0],
+      ];
+      await withVm(image, { wasi: { stdout: file }, timeoutMs: Number.POSITIVE_INFINITY }, async (vm) => {
+        const running = failure(() => run(vm, ...steps), "BARECELL_DISPOSED");
+        const shown = () => expect(readFileSync(path, "latin1")).toBe("one\ntwo\nthree\n");
+        await vi.waitFor(shown, { timeout: 20_000 * slowness });
+        expect(vm.state).toBe("running");
+        vm.dispose();
+        await soon("the end of the run", running);
+      });
+    }));
 });
 
 describe("somebody watches", () => {

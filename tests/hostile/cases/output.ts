@@ -16,8 +16,8 @@ const { mailbox, mailboxBytes } = host.image.layout.header;
 const LOG = mailbox + mailboxBytes;
 /** Offsets in `bc_output`. */
 const KEPT = "BC_MAILBOX_OUTPUT";
-const ROOM = "BC_MAILBOX_OUTPUT + 12";
-const USED = "BC_MAILBOX_OUTPUT + 16";
+const ROOM = "BC_MAILBOX_OUTPUT + 16";
+const USED = "BC_MAILBOX_OUTPUT + 20";
 
 const captured: BootOptions = { wasi: { stdout: "capture", stderr: "capture" } };
 /** RBX is the mailbox, RSI the log. */
