@@ -60,8 +60,8 @@ export function divide(
   });
   return [
     { name: header, text: shared, level },
-    // Each of wasm2c's files has its own line for the header.
-    part(others.replaceAll(include, ""), 0, "", highest),
+    // Each of wasm2c's files has its own line for the header. These are wrappers of one call each, and what runs when a module is instantiated.
+    part(others.replaceAll(include, ""), 0, "", highest === 2 ? 1 : highest),
     ...groups(
       functions.filter((entry) => !isSimple(entry)),
       partCharacters,
