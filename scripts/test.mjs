@@ -102,7 +102,7 @@ function countReport(title, report, status) {
 }
 
 /**
- * The emulated machine has the time that the other tests leave, at worst a tenth of a processor, and then a test of time limits may miss its own, and vitest gives up
+ * The emulated machine has the time that the other tests leave, at worst a quarter of a processor, and then a test of time limits may miss its own, and vitest gives up
  * a worker that takes a minute to start. So the files in which something failed are repeated with the machine to themselves, and all of them if it was no test that
  * failed. That run counts; what failed in the first is said at the end.
  */
