@@ -51,6 +51,8 @@ export function cacheKey(
     flags: [
       ...COMMON_FLAGS,
       ...moduleFlags(options.level),
+      // Of what gains nothing from a higher level (parts.ts).
+      ...moduleFlags(1),
       ...targetFlags(options.targetCpu),
       ...meteringFlags(options.metering),
     ],

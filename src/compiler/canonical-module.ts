@@ -2,9 +2,10 @@
  * Rewrites a module so that no name in it is the tenant's: wasm2c writes names into C source text, and a name is hostile input.
  * Module k of an image is `m<k>`. Exports become `e0`, `e1`, …; imports `h<k>`.`i0`, `i1`, … if they are the host's and `h<k>q<j>`.`i0`, … if
  * they are module j's; functions get a name of harmless characters that ends in their index,
- * so that a symbol in the image leads back to its function without guessing. All other sections stay as they are; custom
- * sections are dropped.
+ * so that a symbol in the image leads back to its function without guessing. Data that the image has as initial pages is left out, so that nothing reads, writes
+ * and compiles it once more. All other sections stay as they are; custom sections are dropped.
  */
+import { BarecellError } from "../errors.ts";
 import type { ExternalKind, ImportInfo, Limits, ModuleInfo, ValueType } from "./wasm-reader.ts";
 
 export const moduleName = (module: number): string => `m${module}`;
@@ -17,6 +18,7 @@ export const exportName = (index: number): string => `e${index}`;
 const SECTION_CUSTOM = 0;
 const SECTION_IMPORT = 2;
 const SECTION_EXPORT = 7;
+const SECTION_DATA = 11;
 const KIND_BYTE: Record<ExternalKind, number> = { func: 0, table: 1, memory: 2, global: 3 };
 
 const TYPE_BYTE: Record<ValueType, number> = {
@@ -51,6 +53,19 @@ function leb(value: number): number[] {
   return out;
 }
 
+/** Signed LEB128 of a 32-bit number (WebAssembly 5.2.2). */
+function signedLeb(value: number): number[] {
+  const out: number[] = [];
+  let rest = value | 0;
+  for (;;) {
+    const low = rest & 0x7f;
+    rest >>= 7;
+    // The highest bit that is written is the sign.
+    if (rest === (low & 0x40 ? -1 : 0)) return [...out, low];
+    out.push(low | 0x80);
+  }
+}
+
 const ascii = (text: string): number[] => [...leb(text.length), ...Buffer.from(text, "latin1")];
 
 function section(id: number, body: number[]): Uint8Array {
@@ -73,12 +88,14 @@ function readLeb(bytes: Uint8Array, at: number): { value: number; next: number }
 /**
  * @param bytes the module, already validated and read into `info`
  * @param moduleOfImport what the module of each import is to be called
+ * @param isDataPlaced whether the contents of all active data segments are in memory before the module is instantiated (linear-layout.ts)
  * @returns the same module under harmless names
  */
 export function canonicalModule(
   bytes: Uint8Array,
   info: ModuleInfo,
   moduleOfImport: (importIndex: number) => string,
+  isDataPlaced: boolean,
 ): Uint8Array {
   const parts: Uint8Array[] = [bytes.subarray(0, 8)];
   let at = 8;
@@ -88,6 +105,7 @@ export function canonicalModule(
     const end = size.next + size.value;
     if (id === SECTION_IMPORT) parts.push(importSection(info, moduleOfImport));
     else if (id === SECTION_EXPORT) parts.push(exportSection(info));
+    else if (id === SECTION_DATA && isDataPlaced) parts.push(emptiedData(bytes, info));
     else if (id !== SECTION_CUSTOM) parts.push(bytes.subarray(at, end));
     at = end;
   }
@@ -128,6 +146,31 @@ function exportSection(info: ModuleInfo): Uint8Array {
   });
   return section(SECTION_EXPORT, body);
 }
+
+/**
+ * The active segments without their contents: once a module is instantiated they are as if empty anyway (WebAssembly 4.5.4, they are dropped), so `memory.init` sees
+ * no difference.
+ */
+function emptiedData(bytes: Uint8Array, info: ModuleInfo): Uint8Array {
+  const segments = info.dataSegments.map(({ mode, offset, fileOffset, length }) => {
+    if (mode === "passive") {
+      return Buffer.concat([
+        Uint8Array.from([DATA_PASSIVE, ...leb(length)]),
+        bytes.subarray(fileOffset, fileOffset + length),
+      ]);
+    }
+    if (offset === undefined) throw new BarecellError("BARECELL_INTERNAL", "placed data without a place");
+    return Uint8Array.from([DATA_ACTIVE, I32_CONST, ...signedLeb(offset), END, ...leb(0)]);
+  });
+  const body = Buffer.concat([Uint8Array.from(leb(segments.length)), ...segments]);
+  return Buffer.concat([Uint8Array.from([SECTION_DATA, ...leb(body.length)]), body]);
+}
+
+/** WebAssembly 5.5.14: the kinds of segments (memory 0 is the only one), and 5.4: the instructions of an offset. */
+const DATA_ACTIVE = 0;
+const DATA_PASSIVE = 1;
+const I32_CONST = 0x41;
+const END = 0x0b;
 
 /** Custom section "name", subsection 1: function names (WebAssembly appendix 7.4.1). */
 function nameSection(info: ModuleInfo): Uint8Array {

@@ -44,12 +44,19 @@ const MODULE_FLAGS: readonly string[] = [
   "-w",
 ];
 
-/** Flags of the module's code at the levels that are to make it fast; measured with `npm run bench -- compute`, in turns. */
+/** Passes that take the C compiler time and find nothing in such code: every store is a barrier to them. */
+const IDLE_PASSES: readonly string[] = ["-fno-tree-pta", "-fno-dse"];
+
+/** Flags of the module's code at the levels that are to make it fast; measured with `npm run bench -- compute programs`, in turns. */
 const SPEED_FLAGS: readonly string[] = [
   // The pass counts on a base register, which code at address 0 does not have, and makes loops of two variables and additions where one would do.
   "-fno-ivopts",
-  // LLVM has done most of what there is to gain. With the pass heap sort and matrix products take 1.5 times as long; keccak is the other way round.
+  // LLVM has done most of what there is to gain. With the first of these passes heap sort and matrix products take 1.5 times as long; keccak is the other way round.
+  // Without the second nothing is slower, and compiling takes a twentieth less.
   "-fno-tree-pre",
+  "-fno-gcse",
+  // A load that may trap is an asm statement, which no vectoriser takes.
+  "-fno-tree-vectorize",
   // What the processor does by itself: the kernels are as fast without it, and compiling takes a tenth less.
   "-fno-schedule-insns2",
   // Targets of indirect jumps (br_table) are predicted worse where several share a block of 32 bytes.
@@ -58,22 +65,19 @@ const SPEED_FLAGS: readonly string[] = [
   "-falign-jumps=32",
 ];
 
-/**
- * How much is inlined at level 3, at level 2 too, for 1 % more machine code. Recursion (queens) and loops around calls (smallpt) gain; over all programs no difference was
- * found. What is inlined has no frame in a backtrace.
- */
-const INLINING: readonly string[] = [
-  "--param=early-inlining-insns=14",
-  "--param=inline-heuristics-hint-percent=600",
-  "--param=inline-min-speedup=15",
-  "--param=max-inline-insns-auto=30",
-  "--param=max-inline-insns-single=200",
-];
+/** Of level 3: calls into themselves (queens) gain a fifth. The rest of its limits for inlining took a tenth of the compile time, and gained nothing that stood out. */
+const INLINING: readonly string[] = ["--param=inline-min-speedup=15"];
 
-/** All flags of a module's C at a level. They are part of the cache key. */
+/** All flags of a module's C at a level. */
 export function moduleFlags(level: CodeLevel): string[] {
   const isFast = level === 2 || level === 3;
-  return [`-O${level}`, ...MODULE_FLAGS, ...(isFast ? SPEED_FLAGS : []), ...(level === 2 ? INLINING : [])];
+  return [
+    `-O${level}`,
+    ...MODULE_FLAGS,
+    ...(isFast || level === 1 ? IDLE_PASSES : []),
+    ...(isFast ? SPEED_FLAGS : []),
+    ...(level === 2 ? INLINING : []),
+  ];
 }
 
 /** Not the name of any source's object. */
@@ -161,7 +165,7 @@ export async function buildImage(
   options.onProgress("compile");
   const units = sources.modulesC.filter(({ name }) => name.endsWith(".c"));
   // What takes longest first, so that it is not what all wait for in the end.
-  const inTurn = [...units].sort((a, b) => b.text.length - a.text.length);
+  const inTurn = [...units].sort((a, b) => compileCost(b) - compileCost(a));
   const makeRuntime = async (): Promise<Uint8Array> => {
     const objects = RUNTIME_SOURCES.map((name) => name.replace(/\.[cS]$/, ".o"));
     await cc(...RUNTIME_FLAGS, ...RUNTIME_SOURCES.map((name) => join(STUBS, name)));
@@ -206,6 +210,10 @@ export async function buildImage(
   );
   return join(folder, "image.elf");
 }
+
+/** How long a file takes: a character at level 2 a third longer than one at level 1. */
+const compileCost = ({ text, level }: SourceFile): number =>
+  text.length * (level === 2 || level === 3 ? 4 : 3);
 
 /** Runs jobs, as many at once as there are processors. The first failure ends it; what runs then is waited for. */
 async function inParallel(jobs: readonly (() => Promise<unknown>)[]): Promise<void> {

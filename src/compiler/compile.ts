@@ -165,10 +165,11 @@ function canonicalModules(
   metering: boolean,
 ): PreparedModule[] {
   return units.map(({ name, bytes, info }, module) => {
-    const canonical = canonicalModule(bytes, info, (importIndex) => {
+    const moduleOfImport = (importIndex: number): string => {
       const resolved = plan.modules[module]?.imports[importIndex];
       return importModule(module, resolved?.from === "module" ? resolved.module : undefined);
-    });
+    };
+    const canonical = canonicalModule(bytes, info, moduleOfImport, dataInImage(info));
     const metered = metering ? meterModule(canonical, info) : undefined;
     return { name, bytes: metered?.bytes ?? canonical, payments: metered?.payments };
   });

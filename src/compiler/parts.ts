@@ -16,7 +16,10 @@ export function isDivided(moduleBytes: number, level: CodeLevel): boolean {
   return moduleBytes >= (level === 3 ? DIVIDE_FASTEST_FROM_BYTES : DIVIDE_FROM_BYTES);
 }
 
-/** A part should have so much C: an eighth of the module's, so that the last ones end together on as many processors, within bounds. Each part costs a process and the header once more. */
+/**
+ * A part should have so much C: an eighth of the module's, so that the last ones end together on as many processors, within bounds. Each part costs a process and the
+ * header once more, which is as much as 15,000 characters.
+ */
 const PARTS = 8;
 const LEAST_PART_CHARACTERS = 160_000;
 const MOST_PART_CHARACTERS = 480_000;
@@ -58,16 +61,20 @@ export function divide(
     text: include + declarationsFor(text, declarations) + text,
     level: own,
   });
+  const simple = groups(functions.filter(isSimple), partCharacters);
+  const fast = groups(
+    functions.filter((entry) => !isSimple(entry)),
+    partCharacters,
+  );
+  // Each of wasm2c's files has its own line for the header. These are wrappers of one call each, and what runs when a module is instantiated.
+  const once = others.replaceAll(include, "");
   return [
     { name: header, text: shared, level },
-    // Each of wasm2c's files has its own line for the header. These are wrappers of one call each, and what runs when a module is instantiated.
-    part(others.replaceAll(include, ""), 0, "", highest === 2 ? 1 : highest),
-    ...groups(
-      functions.filter((entry) => !isSimple(entry)),
-      partCharacters,
-    ).map((text, i) => part(text, i + 1, "", highest)),
     // What runs once for each call of it gains next to nothing from a higher level, and that is a third of what compilers make of Rust.
-    ...groups(functions.filter(isSimple), partCharacters).map((text, i) => part(text, i, "s", 1)),
+    ...[once + (simple[0] ?? ""), ...simple.slice(1)].map((text, i) =>
+      part(text, i, "", highest === 2 ? 1 : highest),
+    ),
+    ...fast.map((text, i) => part(text, i, "f", highest)),
   ];
 }
 
@@ -130,7 +137,7 @@ const hasLoop = (text: string): boolean => /^ {2}var_L\d+:/m.test(text);
 /** Neighbours together, as texts of about equal length. */
 function groups(functions: readonly DefinedFunction[], partCharacters: number): string[] {
   const total = functions.reduce((sum, { text }) => sum + text.length, 0);
-  const count = Math.ceil(total / partCharacters);
+  const count = total === 0 ? 0 : Math.max(Math.round(total / partCharacters), 1);
   const lists: string[][] = Array.from({ length: count }, () => []);
   let before = 0;
   for (const { text } of functions) {

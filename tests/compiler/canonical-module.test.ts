@@ -25,7 +25,7 @@ describe("canonical module", () => {
     ${HOSTILE.map((name, i) => `(func (export "${name}") (result i32) (i32.const ${i}))`).join("\n")})`;
   const module = wabt.parseWat("hostile.wat", source, {}).toBinary({}).buffer;
   const info = readModule(module);
-  const canonical = canonicalModule(module, info, () => importModule(0));
+  const canonical = canonicalModule(module, info, () => importModule(0), false);
   const after = readModule(canonical);
 
   it("has harmless names only", () => {
@@ -45,6 +45,25 @@ describe("canonical module", () => {
       info.exports.map(({ kind, index }) => ({ kind, index })),
     );
     expect(after.dataSegments.map((segment) => segment.length)).toEqual([10]);
+  });
+
+  it("leaves out data that the image has, and only that", () => {
+    const text = `(module (memory 1000) (func (memory.init 1 (i32.const 0) (i32.const 0) (i32.const 7)))
+      (data (i32.const 8) "first") (data "passive") (data (i32.const 63) "") (data (i32.const 64) "two") (data (i32.const 65535999) "x"))`;
+    const bytes = wabt.parseWat("data.wat", text, {}).toBinary({}).buffer;
+    const emptied = canonicalModule(bytes, readModule(bytes), () => importModule(0), true);
+    expect(WebAssembly.validate(emptied)).toBe(true);
+    const { dataSegments } = readModule(emptied);
+    expect(dataSegments.map(({ mode, offset, length }) => [mode, offset, length])).toEqual([
+      ["active", 8, 0],
+      ["passive", undefined, 7],
+      ["active", 63, 0],
+      ["active", 64, 0],
+      ["active", 65535999, 0],
+    ]);
+    const kept = Buffer.from(emptied);
+    expect(kept.includes("passive")).toBe(true);
+    expect(kept.includes("first") || kept.includes("two")).toBe(false);
   });
 
   it("names functions by their index, whatever they are called", () => {

@@ -167,6 +167,28 @@ describe("bulk operations", async () => {
     }));
 });
 
+describe("active data", async () => {
+  const image = await imageOf(
+    "placed",
+    `(module (memory (export "memory") 1) (data $placed (i32.const 64) "placed") (data $passive "passive") (data (i32.const ${END - 14}) "once-only data")
+      (func $init (export "init") (param i32) (memory.init $placed (i32.const 0) (i32.const 0) (local.get 0)))
+      (func (export "passive") (memory.init $passive (i32.const 128) (i32.const 0) (i32.const 7))))`,
+  );
+  const text = (vm: MicroVM, at: number, bytes: number): string =>
+    Buffer.from(vm.memory.read(at, bytes)).toString("latin1");
+
+  it("is in memory, and as a segment it is dropped", () =>
+    withVm(image, {}, async (vm) => {
+      expect([text(vm, 64, 6), text(vm, END - 14, 14)]).toEqual(["placed", "once-only data"]);
+      await vm.call("passive");
+      expect(text(vm, 128, 7)).toBe("passive");
+      await vm.call("init", 0);
+      const error = await failure(() => vm.call("init", 1), OOB);
+      expect(names(error)).toContain("init");
+      expect(text(vm, 0, 1)).toBe("\0");
+    }));
+});
+
 /** One 16- or 32-byte access at an address that the test chooses, by instructions that the compiler seldom picks. */
 describe("vector instructions", async () => {
   const sse = ["movups", "movupd", "movdqu", "lddqu"];
