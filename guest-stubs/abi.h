@@ -12,7 +12,7 @@
 #ifndef BARECELL_ABI_H
 #define BARECELL_ABI_H
 
-#define BC_ABI_VERSION 4
+#define BC_ABI_VERSION 5
 
 /* ---- Address map ------------------------------------------------------------------------------------------
  *
@@ -127,7 +127,7 @@
 #define BC_OP_CALL 1
 /* One slot holds one WebAssembly value of any type, v128 included. */
 #define BC_SLOT_BYTES 16
-#define BC_MAILBOX_HEADER_BYTES 256
+#define BC_MAILBOX_HEADER_BYTES 2048
 #define BC_MAILBOX_OP 0
 #define BC_MAILBOX_FUNCTION 4
 #define BC_MAILBOX_GROW_PAGES 8
@@ -141,10 +141,23 @@
 /* Bits of mailbox.answers.granted: what the guest may answer itself. Without a bit it goes through the import's port, open or closed. */
 #define BC_ANSWER_CLOCK 1
 #define BC_ANSWER_RANDOM 2
+#define BC_ANSWER_ARGS_SIZES 4
+#define BC_ANSWER_ARGS 8
+#define BC_ANSWER_ENVIRON_SIZES 0x10
+#define BC_ANSWER_ENVIRON 0x20
+#define BC_ANSWER_PRESTAT 0x40
+#define BC_ANSWER_PRESTAT_NAME 0x80
+#define BC_ANSWER_FDSTAT 0x100
 #define BC_RANDOM_SEED_BYTES 32
 #define BC_MAILBOX_OUTPUT 184
 /* Output that the guest keeps for a while lies in a log right behind the mailbox: records, each a bc_output_record and its bytes. */
 #define BC_OUTPUT_LOG_BYTES 0x4000
+/* What a program asks for when it starts: fills the rest of the mailbox's header. What does not fit is the host's to answer. */
+#define BC_MAILBOX_START 208
+#define BC_START_BYTES 1808
+#define BC_FDSTAT_BYTES 24
+/* Instead of a name's length: no directory that the host handed in. */
+#define BC_NO_NAME 0xffffffff
 /* Stages of a staged boot, in order; indexes of mailbox.boot_tsc. */
 #define BC_STAGE_REAL_MODE 0
 #define BC_STAGE_PROTECTED_MODE 1
@@ -225,6 +238,26 @@ typedef struct bc_output_record {
   uint32_t bytes;  /* OUT that follow, without padding */
 } bc_output_record;
 
+/* A descriptor that is open at the start. */
+typedef struct bc_descriptor {
+  uint8_t fdstat[BC_FDSTAT_BYTES]; /* WASI preview 1, `fdstat` */
+  uint32_t name_at;                /* in bc_start.bytes */
+  uint32_t name_bytes;             /* or BC_NO_NAME */
+} bc_descriptor;
+
+/* What a program is told at its start. All of it IN, and there only as far as mailbox.answers.granted says. */
+typedef struct bc_start {
+  uint32_t arg_count;
+  uint32_t arg_bytes;         /* with the NUL that ends each */
+  uint32_t arg_at;            /* in bytes */
+  uint32_t env_count;
+  uint32_t env_bytes;
+  uint32_t env_at;
+  uint32_t descriptor_count;  /* bc_descriptor from the beginning of `bytes` on; no descriptor is open from this number on */
+  uint32_t unchanged_below;   /* only of descriptors below this number all that is still true; the host says so anew before each entry */
+  uint8_t bytes[BC_START_BYTES];
+} bc_start;
+
 typedef struct bc_mailbox {
   uint32_t op;                        /* IN  BC_OP_* */
   uint32_t function;                  /* IN  index into the image's entries (what each is, the manifest says) */
@@ -239,7 +272,7 @@ typedef struct bc_mailbox {
   uint32_t max_table_elements;        /* IN  how far table.grow may go, for each table */
   uint32_t reserved2;
   bc_output output;
-  uint8_t unused[BC_MAILBOX_HEADER_BYTES - BC_MAILBOX_OUTPUT - sizeof(bc_output)];
+  bc_start start;                     /* IN */
   bc_slot slots[];                    /* both: arguments before, results after */
 } bc_mailbox;
 
@@ -260,6 +293,7 @@ BC_CONTRACT(__builtin_offsetof(bc_mailbox, answers) == BC_MAILBOX_ANSWERS);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, fuel) == BC_MAILBOX_FUEL);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, max_table_elements) == BC_MAILBOX_MAX_TABLE_ELEMENTS);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, output) == BC_MAILBOX_OUTPUT);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, start) == BC_MAILBOX_START);
 #endif /* __ASSEMBLER__ */
 
 #endif

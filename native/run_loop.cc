@@ -94,6 +94,7 @@ void Vm::run_until_over(Outcome& outcome) {
       return;
     }
     answers_.refresh(mailbox()->answers);
+    start_.refresh(mailbox()->start);
     output_.refresh(mailbox()->output);
     int result = ioctl(vcpu_.get(), KVM_RUN, 0);
     entered_ = true;

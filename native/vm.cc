@@ -11,7 +11,7 @@
 namespace barecell {
 
 Vm::Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options)
-    : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes), answers_(options_.answers), output_(options_.output) {
+    : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes), answers_(options_.answers), start_(options_.start), output_(options_.output) {
   options_.imports.resize(image_->layout().import_memories.size());
   counts_->resize(options_.imports.size() + 1);
   timeline_.memory_mapped_ns = monotonic_ns();
@@ -36,7 +36,10 @@ void Vm::create() {
 }
 
 // What the host puts there for each life of the VM: after a reset it is empty.
-void Vm::prepare_mailbox() { answers_.start(mailbox()->answers); }
+void Vm::prepare_mailbox() {
+  answers_.start(mailbox()->answers);
+  start_.start(*mailbox());
+}
 
 // Opens the ports of the granted imports in the VM's own copy of the I/O permission bitmap, behind the TSS (Intel SDM vol. 1, 19.5.2).
 void Vm::open_ports() {

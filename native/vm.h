@@ -12,6 +12,7 @@
 #include "guest_answers.h"
 #include "guest_memory.h"
 #include "guest_output.h"
+#include "guest_start.h"
 #include "host_call.h"
 #include "image.h"
 #include "kick.h"
@@ -30,6 +31,7 @@ struct VmOptions {
   // One for each import of the image.
   std::vector<ImportBinding> imports;
   AnswerGrants answers;
+  StartGrant start;
   // Null: the guest keeps no output.
   std::shared_ptr<OutputTaker> output;
   // Null: nobody looks.
@@ -136,6 +138,7 @@ class Vm {
   Timeline timeline_;
   GuestMemory memory_;
   GuestAnswers answers_;
+  GuestStart start_;
   GuestOutput output_;
   // Order matters: the vCPU goes before the VM, and both before the memory they use.
   UniqueFd vm_;

@@ -56,6 +56,16 @@ ImportBinding bind_import(const Grant& grant, const std::shared_ptr<wasi::Instan
   return binding;
 }
 
+constexpr std::pair<std::string_view, uint32_t> kStartAnswers[] = {
+    {"args_sizes_get", BC_ANSWER_ARGS_SIZES},
+    {"args_get", BC_ANSWER_ARGS},
+    {"environ_sizes_get", BC_ANSWER_ENVIRON_SIZES},
+    {"environ_get", BC_ANSWER_ENVIRON},
+    {"fd_prestat_get", BC_ANSWER_PRESTAT},
+    {"fd_prestat_dir_name", BC_ANSWER_PRESTAT_NAME},
+    {"fd_fdstat_get", BC_ANSWER_FDSTAT},
+};
+
 // What the guest may answer itself.
 void allow_answers(VmOptions& options, const Grant& grant, const std::shared_ptr<wasi::Instance>& wasi) {
   if (grant.kind != GrantKind::Wasi) return;
@@ -63,6 +73,11 @@ void allow_answers(VmOptions& options, const Grant& grant, const std::shared_ptr
   // A fixed clock moves when it is asked, and a fixed generator has one seed: those are the host's to answer.
   if (name == "clock_time_get" && !wasi->has_fixed_clock()) options.answers.clock = [wasi]() { return wasi->clocks(); };
   if (name == "random_get" && !wasi->has_fixed_random()) options.answers.random = true;
+  for (const auto& [asked, bit] : kStartAnswers) {
+    if (name != asked) continue;
+    if (!options.start.teller) options.start.teller = wasi->start_teller();
+    options.start.answers |= bit;
+  }
   if (name == "fd_write") options.output = wasi->output_taker();
 }
 

@@ -33,7 +33,7 @@ bool decode_times(uint64_t access, uint64_t modification, uint32_t flags, const 
 
 template <typename Act>
 HostCallAction with_entry(Context& context, HostCall& call, Rights rights, Act act) {
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Errno error = find_entry(context, call.u32(0), rights, &entry);
   return answer(call, error == Errno::Success ? act(*entry) : error);
 }
@@ -42,7 +42,7 @@ HostCallAction with_entry(Context& context, HostCall& call, Rights rights, Act a
 
 // Nothing is done with advice: the host's page cache serves others too, and what one tenant will not need they may.
 HostCallAction fd_advise(Context& context, HostCall& call, Dialect) {
-  return with_entry(context, call, kRightFdAdvise, [&](Entry&) {
+  return with_entry(context, call, kRightFdAdvise, [&](const Entry&) {
     bool known = call.u32(3) < kAdviceValues;
     bool possible = call.u64(1) <= INT64_MAX && call.u64(2) <= INT64_MAX;
     return known && possible ? Errno::Success : Errno::Inval;
@@ -51,48 +51,53 @@ HostCallAction fd_advise(Context& context, HostCall& call, Dialect) {
 
 HostCallAction fd_allocate(Context& context, HostCall& call, Dialect) {
   return with_entry(context, call, kRightFdAllocate,
-                    [&](Entry& entry) { return entry.object->allocate(call.u64(1), call.u64(2), call); });
+                    [&](const Entry& entry) { return entry.object->allocate(call.u64(1), call.u64(2), call); });
 }
 
 HostCallAction fd_datasync(Context& context, HostCall& call, Dialect) {
-  return with_entry(context, call, kRightFdDatasync, [&](Entry& entry) { return entry.object->sync(true); });
+  return with_entry(context, call, kRightFdDatasync, [&](const Entry& entry) { return entry.object->sync(true); });
 }
 
 HostCallAction fd_sync(Context& context, HostCall& call, Dialect) {
-  return with_entry(context, call, kRightFdSync, [&](Entry& entry) { return entry.object->sync(false); });
+  return with_entry(context, call, kRightFdSync, [&](const Entry& entry) { return entry.object->sync(false); });
+}
+
+Fdstat fdstat_of(const Entry& entry) noexcept {
+  Fdstat result{};
+  result.fs_filetype = static_cast<uint8_t>(entry.object->filetype());
+  result.fs_flags = static_cast<uint16_t>(entry.object->flags());
+  result.fs_rights_base = entry.base;
+  result.fs_rights_inheriting = entry.inheriting;
+  return result;
 }
 
 HostCallAction fd_fdstat_get(Context& context, HostCall& call, Dialect) {
   const Entry* entry = context.descriptors.find(call.u32(0));
   if (entry == nullptr) return answer(call, Errno::Badf);
-  Fdstat result{};
-  result.fs_filetype = static_cast<uint8_t>(entry->object->filetype());
-  result.fs_flags = static_cast<uint16_t>(entry->object->flags());
-  result.fs_rights_base = entry->base;
-  result.fs_rights_inheriting = entry->inheriting;
-  return answer_written(call, call.memory.write_value(call.u32(1), result));
+  return answer_written(call, call.memory.write_value(call.u32(1), fdstat_of(*entry)));
 }
 
 HostCallAction fd_fdstat_set_flags(Context& context, HostCall& call, Dialect) {
-  return with_entry(context, call, kRightFdFdstatSetFlags, [&](Entry& entry) {
+  return with_entry(context, call, kRightFdFdstatSetFlags, [&](const Entry&) {
     uint32_t flags = call.u32(1);
-    return (flags & ~kFdflagsAll) == 0 ? entry.object->set_flags(flags) : Errno::Inval;
+    return (flags & ~kFdflagsAll) == 0 ? context.descriptors.change(call.u32(0))->object->set_flags(flags) : Errno::Inval;
   });
 }
 
 // "This can only be used to remove rights."
 HostCallAction fd_fdstat_set_rights(Context& context, HostCall& call, Dialect) {
-  return with_entry(context, call, 0, [&](Entry& entry) {
+  return with_entry(context, call, 0, [&](const Entry& entry) {
     Rights base = call.u64(1), inheriting = call.u64(2);
     if ((base & ~entry.base) != 0 || (inheriting & ~entry.inheriting) != 0) return Errno::Notcapable;
-    entry.base = base;
-    entry.inheriting = inheriting;
+    Entry& changed = *context.descriptors.change(call.u32(0));
+    changed.base = base;
+    changed.inheriting = inheriting;
     return Errno::Success;
   });
 }
 
 HostCallAction fd_filestat_get(Context& context, HostCall& call, Dialect dialect) {
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Filestat result{};
   Errno error = find_entry(context, call.u32(0), kRightFdFilestatGet, &entry);
   if (error == Errno::Success) error = entry->object->stat(&result);
@@ -100,11 +105,11 @@ HostCallAction fd_filestat_get(Context& context, HostCall& call, Dialect dialect
 }
 
 HostCallAction fd_filestat_set_size(Context& context, HostCall& call, Dialect) {
-  return with_entry(context, call, kRightFdFilestatSetSize, [&](Entry& entry) { return entry.object->set_size(call.u64(1)); });
+  return with_entry(context, call, kRightFdFilestatSetSize, [&](const Entry& entry) { return entry.object->set_size(call.u64(1)); });
 }
 
 HostCallAction fd_filestat_set_times(Context& context, HostCall& call, Dialect) {
-  return with_entry(context, call, kRightFdFilestatSetTimes, [&](Entry& entry) {
+  return with_entry(context, call, kRightFdFilestatSetTimes, [&](const Entry& entry) {
     Times times;
     if (!decode_times(call.u64(1), call.u64(2), call.u32(3), context.clocks, &times)) return Errno::Inval;
     return entry.object->set_times(times);
@@ -113,7 +118,7 @@ HostCallAction fd_filestat_set_times(Context& context, HostCall& call, Dialect) 
 
 HostCallAction path_filestat_get(Context& context, HostCall& call, Dialect dialect) {
   uint32_t flags = call.u32(1);
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Directory* directory = nullptr;
   std::string path;
   Errno error = find_directory(context, call.u32(0), kRightPathFilestatGet, &entry, &directory);
@@ -126,7 +131,7 @@ HostCallAction path_filestat_get(Context& context, HostCall& call, Dialect diale
 
 HostCallAction path_filestat_set_times(Context& context, HostCall& call, Dialect) {
   uint32_t flags = call.u32(1);
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Directory* directory = nullptr;
   std::string path;
   Times times;

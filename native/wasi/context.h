@@ -108,7 +108,7 @@ inline bool in_bounds(LinearMemory& memory, uint64_t offset, uint64_t count) noe
 inline bool stop_requested(HostCall& call) noexcept { return call.waiter.wait(-1, 0, 0) < 0; }
 
 // The entry of an open descriptor that has all of `rights`.
-inline Errno find_entry(Context& context, uint32_t fd, Rights rights, Entry** to) noexcept {
+inline Errno find_entry(Context& context, uint32_t fd, Rights rights, const Entry** to) noexcept {
   *to = context.descriptors.find(fd);
   if (*to == nullptr) return Errno::Badf;
   // wasi-libc makes POSIX's EBADF of this one.
@@ -116,13 +116,16 @@ inline Errno find_entry(Context& context, uint32_t fd, Rights rights, Entry** to
 }
 
 // The same of a directory. That it is none comes first: no right would help.
-inline Errno find_directory(Context& context, uint32_t fd, Rights rights, Entry** entry, Directory** to) noexcept {
+inline Errno find_directory(Context& context, uint32_t fd, Rights rights, const Entry** entry, Directory** to) noexcept {
   *entry = context.descriptors.find(fd);
   if (*entry == nullptr) return Errno::Badf;
   *to = (*entry)->object->as_directory();
   if (*to == nullptr) return Errno::Notdir;
   return (*entry)->has(rights) ? Errno::Success : Errno::Notcapable;
 }
+
+// attributes.cc, and what a program is told at its start
+Fdstat fdstat_of(const Entry& entry) noexcept;
 
 // args_env.cc
 HostCallAction args_get(Context&, HostCall&, Dialect);

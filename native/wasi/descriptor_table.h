@@ -1,6 +1,7 @@
 // The guest's descriptors: numbers, what they stand for, and with which rights.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,13 +23,25 @@ struct Entry {
   bool has(Rights rights) const noexcept { return (base & rights) == rights; }
 };
 
+constexpr uint32_t kAllUnchanged = UINT32_MAX;
+
 class DescriptorTable {
  public:
   // `limit`: how many may be open at once.
   explicit DescriptorTable(uint32_t limit) : limit_(limit) {}
 
   // Null: not open. The pointer is good until the next add() or close().
-  Entry* find(uint32_t fd) noexcept { return fd < entries_.size() && entries_[fd] ? &*entries_[fd] : nullptr; }
+  const Entry* find(uint32_t fd) const noexcept { return fd < entries_.size() && entries_[fd] ? &*entries_[fd] : nullptr; }
+  // To change its rights, or the flags of what it stands for.
+  Entry* change(uint32_t fd) noexcept {
+    if (find(fd) == nullptr) return nullptr;
+    note_change(fd);
+    return &*entries_[fd];
+  }
+  // All that was handed in is there: what is done from now on is a change.
+  void mark_start() noexcept { unchanged_below_ = kAllUnchanged; }
+  // From this number on something has changed since the start.
+  uint32_t unchanged_below() const noexcept { return unchanged_below_; }
   // One more than the largest number that is or was open.
   uint32_t end() const noexcept { return static_cast<uint32_t>(entries_.size()); }
   bool full() const noexcept { return open_ >= limit_; }
@@ -40,6 +53,7 @@ class DescriptorTable {
     if (first_free_ >= entries_.size()) entries_.resize(size_t{first_free_} + 1);
     entries_[first_free_] = std::move(entry);
     open_++;
+    note_change(first_free_);
     return first_free_++;
   }
   // For the standard streams, before all others.
@@ -49,6 +63,7 @@ class DescriptorTable {
   }
   void close(uint32_t fd) noexcept {
     if (find(fd) == nullptr) return;
+    note_change(fd);
     entries_[fd].reset();
     open_--;
     if (fd >= kFirstNumber && fd < first_free_) first_free_ = fd;
@@ -57,10 +72,12 @@ class DescriptorTable {
     entries_.clear();
     open_ = 0;
     first_free_ = kFirstNumber;
+    note_change(0);
   }
   // `to` stands for what `fd` did, and `fd` for nothing. Both are open.
   void renumber(uint32_t fd, uint32_t to) noexcept {
     if (fd == to) return;
+    note_change(to);
     std::swap(entries_[fd], entries_[to]);
     close(fd);
   }
@@ -68,10 +85,13 @@ class DescriptorTable {
  private:
   static constexpr uint32_t kFirstNumber = 3;
 
+  void note_change(uint32_t fd) noexcept { unchanged_below_ = std::min(unchanged_below_, fd); }
+
   std::vector<std::optional<Entry>> entries_;
   uint32_t limit_;
   uint32_t open_ = 0;
   uint32_t first_free_ = kFirstNumber;
+  uint32_t unchanged_below_ = 0;
 };
 
 }  // namespace barecell::wasi

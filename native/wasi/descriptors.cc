@@ -24,7 +24,7 @@ HostCallAction transfer(HostCall& call, uint32_t result_at, Move move) {
 }
 
 // "If rights::fd_seek is set, includes the right to invoke fd_pread", and so for fd_pwrite.
-Errno find_for_offset(Context& context, uint32_t fd, Rights right, Entry** to) {
+Errno find_for_offset(Context& context, uint32_t fd, Rights right, const Entry** to) {
   if (Errno error = find_entry(context, fd, right, to); error != Errno::Success) return error;
   return (*to)->has(kRightFdSeek) ? Errno::Success : (*to)->object->unseekable();
 }
@@ -71,7 +71,7 @@ bool decode_whence(uint32_t value, Dialect dialect, Whence* to) noexcept {
   return true;
 }
 
-HostCallAction seek(Entry& entry, HostCall& call, int64_t offset, Whence whence, uint32_t result_at) {
+HostCallAction seek(const Entry& entry, HostCall& call, int64_t offset, Whence whence, uint32_t result_at) {
   if (!in_bounds(call.memory, result_at, sizeof(uint64_t))) return answer(call, Errno::Fault);
   uint64_t result = 0;
   if (Errno error = entry.object->seek(offset, whence, &result); error != Errno::Success) return answer(call, error);
@@ -81,25 +81,25 @@ HostCallAction seek(Entry& entry, HostCall& call, int64_t offset, Whence whence,
 }  // namespace
 
 HostCallAction fd_read(Context& context, HostCall& call, Dialect) {
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   if (Errno error = find_entry(context, call.u32(0), kRightFdRead, &entry); error != Errno::Success) return answer(call, error);
   return transfer(call, call.u32(3), [&](GuestBuffers& buffers) { return entry->object->read(buffers, call); });
 }
 
 HostCallAction fd_write(Context& context, HostCall& call, Dialect) {
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   if (Errno error = find_entry(context, call.u32(0), kRightFdWrite, &entry); error != Errno::Success) return answer(call, error);
   return transfer(call, call.u32(3), [&](GuestBuffers& buffers) { return entry->object->write(buffers, call); });
 }
 
 HostCallAction fd_pread(Context& context, HostCall& call, Dialect) {
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   if (Errno error = find_for_offset(context, call.u32(0), kRightFdRead, &entry); error != Errno::Success) return answer(call, error);
   return transfer(call, call.u32(4), [&](GuestBuffers& buffers) { return entry->object->read_at(buffers, call.u64(3), call); });
 }
 
 HostCallAction fd_pwrite(Context& context, HostCall& call, Dialect) {
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   if (Errno error = find_for_offset(context, call.u32(0), kRightFdWrite, &entry); error != Errno::Success) return answer(call, error);
   return transfer(call, call.u32(4), [&](GuestBuffers& buffers) { return entry->object->write_at(buffers, call.u64(3), call); });
 }
@@ -120,7 +120,7 @@ HostCallAction fd_renumber(Context& context, HostCall& call, Dialect) {
 // An unknown `whence` comes before the right, so that streams can say ESPIPE to whom asks properly. To learn the offset, and not
 // move it, takes the lesser right of fd_tell.
 HostCallAction fd_seek(Context& context, HostCall& call, Dialect dialect) {
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   if (Errno error = find_entry(context, call.u32(0), 0, &entry); error != Errno::Success) return answer(call, error);
   auto offset = static_cast<int64_t>(call.u64(1));
   Whence whence;
@@ -131,7 +131,7 @@ HostCallAction fd_seek(Context& context, HostCall& call, Dialect dialect) {
 }
 
 HostCallAction fd_tell(Context& context, HostCall& call, Dialect) {
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   if (Errno error = find_entry(context, call.u32(0), 0, &entry); error != Errno::Success) return answer(call, error);
   // "fd_seek implies fd_tell."
   if (!entry->has(kRightFdTell) && !entry->has(kRightFdSeek)) return answer(call, entry->object->unseekable());
@@ -140,7 +140,7 @@ HostCallAction fd_tell(Context& context, HostCall& call, Dialect) {
 
 HostCallAction fd_readdir(Context& context, HostCall& call, Dialect) {
   uint32_t buffer_at = call.u32(1), bytes = call.u32(2), result_at = call.u32(4);
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Directory* directory = nullptr;
   Errno error = find_directory(context, call.u32(0), kRightFdReaddir, &entry, &directory);
   // POSIX's readdir(3) has this for what is no directory, and programs that open without O_DIRECTORY (Go's) look for it here.

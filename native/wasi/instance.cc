@@ -148,6 +148,7 @@ Instance::Instance(Config config)
     std::shared_ptr<Socket> socket = Socket::hand_in(fd);
     hand_in({{socket, socket->base_rights(), socket->inheriting_rights(), {}}, {}});
   }
+  context_->descriptors.mark_start();
 }
 
 Instance::~Instance() = default;
@@ -180,6 +181,7 @@ void Instance::reset() {
     handed_in.entry.object->set_flags(0);
     context_->descriptors.add(handed_in.entry);
   }
+  context_->descriptors.mark_start();
   context_->used = false;
 }
 

@@ -12,6 +12,7 @@
 
 #include "../guest_answers.h"
 #include "../guest_output.h"
+#include "../guest_start.h"
 #include "../host_call.h"
 #include "bundle.h"
 #include "limits.h"
@@ -87,6 +88,8 @@ class Instance {
   bool has_fixed_random() const noexcept;
   // Takes the output that a guest keeps for a while, in the same way as fd_write does.
   std::shared_ptr<OutputTaker> output_taker() const;
+  // Answers what the program asks for when it starts, as args_get and the like do.
+  std::shared_ptr<StartTeller> start_teller() const;
   // The program is initialised, from where reset() lets it go on.
   void mark_ready() noexcept;
   // As if none of its functions had been called: descriptors, directories in memory, budgets, clocks, captured output. What lies in the host's own

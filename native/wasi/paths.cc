@@ -11,7 +11,7 @@ namespace {
 // A directory of the guest's and a path in it, as two or three arguments name them.
 struct Place {
   Directory* directory = nullptr;
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   std::string path;
 };
 

@@ -123,7 +123,7 @@ Errno decode(LinearMemory& memory, uint64_t at, Dialect dialect, Context& contex
   }
   if (to->type != kEventtypeFdRead && to->type != kEventtypeFdWrite) return Errno::Inval;
   if (!memory.read_value(union_at, &to->fd)) return Errno::Fault;
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   to->error = find_entry(context, to->fd, kRightPollFdReadwrite | (to->type == kEventtypeFdRead ? kRightFdRead : kRightFdWrite), &entry);
   return Errno::Success;
 }

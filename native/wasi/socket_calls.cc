@@ -6,7 +6,7 @@ namespace barecell::wasi {
 namespace {
 
 // What it is comes before what it may: a file is ENOTSOCK whatever its rights are.
-Errno find_socket(Context& context, uint32_t fd, Rights rights, Entry** entry, Socket** to) {
+Errno find_socket(Context& context, uint32_t fd, Rights rights, const Entry** entry, Socket** to) {
   *entry = context.descriptors.find(fd);
   if (*entry == nullptr) return Errno::Badf;
   *to = (*entry)->object->as_socket();
@@ -18,7 +18,7 @@ Errno find_socket(Context& context, uint32_t fd, Rights rights, Entry** entry, S
 
 HostCallAction sock_accept(Context& context, HostCall& call, Dialect) {
   uint32_t flags = call.u32(1), result_at = call.u32(2);
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Socket* socket = nullptr;
   Errno error = find_socket(context, call.u32(0), kRightSockAccept, &entry, &socket);
   if (error != Errno::Success) return answer(call, error);
@@ -36,7 +36,7 @@ HostCallAction sock_accept(Context& context, HostCall& call, Dialect) {
 
 HostCallAction sock_recv(Context& context, HostCall& call, Dialect) {
   uint32_t flags = call.u32(3), count_at = call.u32(4), flags_at = call.u32(5);
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Socket* socket = nullptr;
   Errno error = find_socket(context, call.u32(0), kRightFdRead, &entry, &socket);
   if (error != Errno::Success) return answer(call, error);
@@ -58,7 +58,7 @@ HostCallAction sock_recv(Context& context, HostCall& call, Dialect) {
 // "As there are currently no flags defined, it must be set to zero."
 HostCallAction sock_send(Context& context, HostCall& call, Dialect) {
   uint32_t flags = call.u32(3), count_at = call.u32(4);
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Socket* socket = nullptr;
   Errno error = find_socket(context, call.u32(0), kRightFdWrite, &entry, &socket);
   if (error != Errno::Success) return answer(call, error);
@@ -76,7 +76,7 @@ HostCallAction sock_send(Context& context, HostCall& call, Dialect) {
 
 HostCallAction sock_shutdown(Context& context, HostCall& call, Dialect) {
   uint32_t how = call.u32(1);
-  Entry* entry = nullptr;
+  const Entry* entry = nullptr;
   Socket* socket = nullptr;
   Errno error = find_socket(context, call.u32(0), kRightSockShutdown, &entry, &socket);
   if (error != Errno::Success) return answer(call, error);
