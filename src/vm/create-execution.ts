@@ -41,7 +41,7 @@ export function createExecution(
     const native = new (addon().Vm)(nativeImage(image), {
       staged: checked.staged,
       maxLinearBytes: checked.maxLinearBytes,
-      answersInGuest: checked.answersInGuest,
+      answersInGuest: checked.answersInGuest && !isMixed(bound),
       grants: grantNumbers(bound),
       wasi: checked.wasi && { ...checked.wasi, ...streams.native },
       hostCalls: hostCalls.isNeeded ? hostCalls : undefined,
@@ -89,6 +89,12 @@ export function grantNumbers(bound: readonly BoundImport[]): Int32Array {
     }
   });
   return numbers;
+}
+
+/** Whether a WASI function comes from the addon for one dialect and from the user for the other: what the guest may answer is granted by name. */
+function isMixed(bound: readonly BoundImport[]): boolean {
+  const ofUser = bound.filter(({ grant, module }) => grant === "host" && WASI_MODULES.has(module));
+  return ofUser.some(({ name }) => bound.some((other) => other.grant === "wasi" && other.name === name));
 }
 
 function newPipe(direction: "input" | "output"): NativePipe {
