@@ -75,8 +75,10 @@ void GuestMemory::reserve() {
 // Zeros first, for everything; then the parts that come from the file on top, neighbours in one mapping.
 void GuestMemory::map_segments() {
   const ImageLayout& layout = image_->layout();
-  allow_access(low_.base() + BC_PAGE_SIZE, layout.image_end_gpa - BC_PAGE_SIZE);
-  for (Region& region : regions_) allow_access(region.base, region.backed_bytes);
+  // In one call where linear memory begins where the image ends.
+  bool is_one = follows_image() && layout.memories[0].gpa == layout.image_end_gpa;
+  allow_access(low_.base() + BC_PAGE_SIZE, layout.image_end_gpa - BC_PAGE_SIZE + (is_one ? regions_[0].backed_bytes : 0));
+  for (size_t i = is_one ? 1 : 0; i < regions_.size(); i++) allow_access(regions_[i].base, regions_[i].backed_bytes);
   for (size_t i = 0; i < layout.segments.size();) {
     const ImageSegment& first = layout.segments[i++];
     if (first.file_bytes == 0) continue;

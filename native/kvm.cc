@@ -86,6 +86,7 @@ Kvm::Kvm() : fd_(open("/dev/kvm", O_RDWR | O_CLOEXEC)) {
   cpuid_.nent = CpuidTable::kCapacity;
   if (ioctl(fd(), kGetSupportedCpuid, &cpuid_) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_GET_SUPPORTED_CPUID");
   decide_protections();
+  choose_guest_cpuid();
 }
 
 const kvm_cpuid_entry2* Kvm::find_cpuid(uint32_t function) const noexcept {
@@ -117,6 +118,37 @@ void Kvm::decide_protections() {
   entry_clear_flags_ = BC_ENTRY_CLEAR_FX | (executes_xrstor ? BC_ENTRY_CLEAR_EXTENDED : 0);
   efer_ = kEferLme | kEferLma | kEferNxe;
   emulated_svm_ = runs_on_emulated_svm();
+}
+
+// Only leaves that KVM asks for what the boot sets (control registers, EFER, XCR0, address widths): for the rest it prepares what no guest here uses (a PMU, clocks,
+// CET, AVX-512, keys for pages), and under PVM, where each `cpuid` of the kernel's own is an exit, that is half of the time of KVM_SET_CPUID2. A guest that looks
+// finds that much less of the host.
+void Kvm::choose_guest_cpuid() {
+  constexpr uint32_t kFeatures7 = 7, kXsave = 0xd;
+  constexpr uint32_t kXcr0 = 7;  // x87, SSE, AVX, as enable_vectors() sets it
+  guest_cpuid_.nent = 0;
+  for (uint32_t i = 0; i < cpuid_.nent && i < CpuidTable::kCapacity; i++) {
+    kvm_cpuid_entry2 entry = cpuid_.entries[i];
+    switch (entry.function) {
+      case 0:
+      case 1:
+      case 0x80000000:
+      case 0x80000001:
+      case 0x80000008:
+        break;
+      case kFeatures7:
+        if (entry.index != 0 || (cr4_ & (kCr4Smep | kCr4Smap | kCr4Umip)) == 0) continue;
+        break;
+      case kXsave:
+        if (entry.index != 0) continue;
+        entry.eax &= kXcr0;
+        entry.edx = 0;
+        break;
+      default:
+        continue;
+    }
+    guest_cpuid_.entries[guest_cpuid_.nent++] = entry;
+  }
 }
 
 std::shared_ptr<Kvm> Kvm::shared() {

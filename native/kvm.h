@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 
+#include "boot_helper.h"
 #include "owners.h"
 
 namespace barecell {
@@ -50,7 +51,9 @@ class Kvm {
   // The segment and control registers of a vCPU after reset, which are the same for every one.
   kvm_sregs reset_sregs(int vcpu_fd);
   size_t run_size_bytes() const noexcept { return run_size_; }
-  const CpuidTable& cpuid() const noexcept { return cpuid_; }
+  // What guests are told of their processor, which is what KVM then allows them.
+  BootHelper& boot_helper() noexcept { return boot_helper_; }
+  const CpuidTable& guest_cpuid() const noexcept { return guest_cpuid_; }
   int check_extension(unsigned long capability) const noexcept;
 
   // The values the boot gives to CR4 and EFER: all protections that the host's CPUID offers.
@@ -67,12 +70,14 @@ class Kvm {
 
  private:
   void decide_protections();
+  void choose_guest_cpuid();
   void keep_spare();
   const kvm_cpuid_entry2* find_cpuid(uint32_t function) const noexcept;
 
   UniqueFd fd_;
   size_t run_size_ = 0;
   CpuidTable cpuid_{};
+  CpuidTable guest_cpuid_{};
   uint64_t cr4_ = 0;
   uint64_t efer_ = 0;
   bool has_xsave_ = false;
@@ -84,6 +89,7 @@ class Kvm {
   unsigned vms_created_ = 0;
   UniqueFd spare_vm_;
   UniqueFd spare_vcpu_;
+  BootHelper boot_helper_;
   bool has_reset_sregs_ = false;
   kvm_sregs reset_sregs_{};
 };

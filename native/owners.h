@@ -65,10 +65,13 @@ class Mapping {
 
   // Addresses without memory behind them, to be filled in by fixed mappings; `base() % alignment == offset % alignment`.
   static Mapping reserve(size_t size_bytes, size_t alignment) {
-    // The kernel aligns to pages by itself.
-    size_t padded = alignment > 4096 ? size_bytes + alignment : size_bytes;
-    void* base = mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED) fail_errno("BARECELL_KVM_FAILED", "cannot reserve address space for guest memory");
+    // The kernel aligns to pages by itself, and from Linux 6.7 on to large pages what is a multiple of them.
+    size_t whole = (size_bytes + alignment - 1) / alignment * alignment;
+    void* base = reserve_anywhere(whole);
+    if (reinterpret_cast<uintptr_t>(base) % alignment == 0) return Mapping(static_cast<uint8_t*>(base), whole);
+    munmap(base, whole);
+    size_t padded = size_bytes + alignment;
+    base = reserve_anywhere(padded);
     auto start = reinterpret_cast<uintptr_t>(base);
     uintptr_t aligned = (start + alignment - 1) / alignment * alignment;
     // Give back what alignment did not need, so that the owner is exactly the range.
@@ -85,6 +88,12 @@ class Mapping {
   }
 
  private:
+  static void* reserve_anywhere(size_t size_bytes) {
+    void* base = mmap(nullptr, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) fail_errno("BARECELL_KVM_FAILED", "cannot reserve address space for guest memory");
+    return base;
+  }
+
   Mapping(uint8_t* base, size_t size_bytes) noexcept : base_(base), size_(size_bytes) {}
   uint8_t* base_ = nullptr;
   size_t size_ = 0;

@@ -23,16 +23,23 @@ void Vm::create() {
   vm_ = kvm_->create_vm();
   timeline_.vm_created_ns = monotonic_ns();
   open_ports();
-  memory_.register_slots(vm_.get(), kvm_->keep_dirty_log(vm_.get()));
+  bool logs = kvm_->keep_dirty_log(vm_.get());
+  // Beside the vCPU, which does not need them before it runs. Whatever is thrown here, the helper is done with `this` when `slots` goes.
+  BootHelper::Part slots(kvm_->boot_helper(), [this, logs] { memory_.register_slots(vm_.get(), logs); });
+  create_vcpu();
+  slots.finish();
   timeline_.slots_set_ns = monotonic_ns();
+}
+
+void Vm::create_vcpu() {
   vcpu_ = UniqueFd(ioctl(vm_.get(), KVM_CREATE_VCPU, 0));
   if (!vcpu_) fail_errno("BARECELL_KVM_FAILED", "cannot create a vCPU (KVM_CREATE_VCPU)");
   run_mapping_ = Mapping::of_fd(vcpu_.get(), kvm_->run_size_bytes(), "the vCPU's state (kvm_run)");
   timeline_.vcpu_created_ns = monotonic_ns();
-  if (ioctl(vcpu_.get(), kSetCpuid2, &kvm_->cpuid()) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_SET_CPUID2");
-  timeline_.cpuid_set_ns = monotonic_ns();
+  if (ioctl(vcpu_.get(), kSetCpuid2, &kvm_->guest_cpuid()) < 0) fail_errno("BARECELL_KVM_FAILED", "KVM_SET_CPUID2");
   close_doors(vcpu_.get(), image_->layout());
   enable_vectors(vcpu_.get(), *kvm_, image_->layout());
+  timeline_.cpuid_set_ns = monotonic_ns();
 }
 
 // What the host puts there for each life of the VM: after a reset it is empty.

@@ -44,9 +44,9 @@ struct Timeline {
   int64_t begin_ns = monotonic_ns();
   int64_t memory_mapped_ns = 0;
   int64_t vm_created_ns = 0;
-  int64_t slots_set_ns = 0;
   int64_t vcpu_created_ns = 0;
-  int64_t cpuid_set_ns = 0;
+  int64_t cpuid_set_ns = 0;   // and MSRs
+  int64_t slots_set_ns = 0;   // begun when the VM was created: boot_helper.h
   int64_t registers_set_ns = 0;
   int64_t ready_ns = 0;
   uint64_t guest_tsc[BC_STAGE_COUNT] = {};
@@ -105,6 +105,7 @@ class Vm {
 
  private:
   void create();
+  void create_vcpu();
   void open_ports();
   void prepare(const EntryCall& call);
   void prepare_mailbox();

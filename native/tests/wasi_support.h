@@ -236,5 +236,6 @@ void run_guest_pipe_tests();
 void run_hostile_tests();
 void run_bundle_tests();
 void run_kept_output_tests();
+void run_boot_helper_tests();
 
 }  // namespace wasi_test

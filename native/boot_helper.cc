@@ -1,0 +1,113 @@
+#include "boot_helper.h"
+
+#include <pthread.h>
+
+#include <chrono>
+#include <csignal>
+#include <system_error>
+#include <utility>
+
+namespace barecell {
+namespace {
+
+// What is left of the helper's part when the other one is done is some ten microseconds; to be woken takes longer.
+constexpr auto kWatch = std::chrono::microseconds(60);
+
+}  // namespace
+
+BootHelper::~BootHelper() {
+  {
+    std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+BootHelper::Part::Part(BootHelper& helper, std::function<void()> work) : helper_(helper), work_(std::move(work)) { helper_.offer(this); }
+
+BootHelper::Part::~Part() {
+  if (!is_over_ && !helper_.withdraw(this)) helper_.wait_for(this);
+}
+
+void BootHelper::Part::finish() {
+  if (helper_.withdraw(this)) {
+    run();
+  } else {
+    helper_.wait_for(this);
+  }
+  is_over_ = true;
+  if (error_) std::rethrow_exception(error_);
+}
+
+void BootHelper::Part::run() noexcept {
+  try {
+    work_();
+  } catch (...) {
+    error_ = std::current_exception();
+  }
+}
+
+// With the lock held. On one processor there is nothing to be had.
+bool BootHelper::start() noexcept {
+  if (thread_.joinable()) return true;
+  if (cannot_start_ || std::thread::hardware_concurrency() < 2) return false;
+  // Signals of the process are for Node's threads. A thread inherits the mask.
+  sigset_t all, mask;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &mask);
+  try {
+    thread_ = std::thread(&BootHelper::work, this);
+  } catch (const std::system_error&) {
+    // It costs time, nothing else.
+    cannot_start_ = true;
+  }
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  return thread_.joinable();
+}
+
+void BootHelper::offer(Part* part) noexcept {
+  {
+    std::lock_guard lock(mutex_);
+    if (!start() || offered_ != nullptr || running_.load(std::memory_order_relaxed) != nullptr) return;
+    offered_ = part;
+  }
+  wake_.notify_one();
+}
+
+bool BootHelper::withdraw(Part* part) noexcept {
+  std::lock_guard lock(mutex_);
+  if (part->is_taken_) return false;
+  // Not if the helper was busy with another one when this one was offered.
+  if (offered_ == part) offered_ = nullptr;
+  return true;
+}
+
+void BootHelper::wait_for(Part* part) noexcept {
+  const auto end = std::chrono::steady_clock::now() + kWatch;
+  while (running_.load(std::memory_order_acquire) == part && std::chrono::steady_clock::now() < end) {
+    for (int i = 0; i < 16 && running_.load(std::memory_order_acquire) == part; i++) __builtin_ia32_pause();
+  }
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [&] { return running_.load(std::memory_order_relaxed) != part; });
+}
+
+void BootHelper::work() noexcept {
+  pthread_setname_np(pthread_self(), "barecell-boot");
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [&] { return offered_ != nullptr || closing_; });
+    if (offered_ == nullptr) return;
+    Part* part = std::exchange(offered_, nullptr);
+    part->is_taken_ = true;
+    running_.store(part, std::memory_order_relaxed);
+    lock.unlock();
+    part->run();
+    lock.lock();
+    // From here on the part may be gone.
+    running_.store(nullptr, std::memory_order_release);
+    done_.notify_all();
+  }
+}
+
+}  // namespace barecell

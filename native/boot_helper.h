@@ -1,0 +1,66 @@
+// A second thread for a part of each boot that waits for the kernel more than it works.
+//
+// Setting a memory slot ends with an SRCU grace period, which the kernel has a worker of the first processor finish (srcu_gp_start_if_needed(), SRCU_SIZE_SMALL):
+// some 15 us for who runs there, and 60 to 80 us for who runs elsewhere and is woken twice across processors. A vCPU does not need the slots before it runs,
+// so meanwhile it is made.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace barecell {
+
+class BootHelper {
+ public:
+  BootHelper() = default;
+  ~BootHelper();
+  BootHelper(const BootHelper&) = delete;
+  BootHelper& operator=(const BootHelper&) = delete;
+
+  // Work that the helper does, if it is free and comes to it before finish() does; so nobody waits for a thread that does not run.
+  class Part {
+   public:
+    // `work` must not throw anything but what finish() is to throw. What it uses must outlive this object.
+    Part(BootHelper& helper, std::function<void()> work);
+    // Waits until the work is done, or withdrawn if it has not begun.
+    ~Part();
+    Part(const Part&) = delete;
+    Part& operator=(const Part&) = delete;
+    // Returns when the work is done, here or there, and throws what it threw.
+    void finish();
+
+   private:
+    friend class BootHelper;
+    void run() noexcept;
+
+    BootHelper& helper_;
+    std::function<void()> work_;
+    std::exception_ptr error_;
+    bool is_over_ = false;
+    // Guarded by the helper's lock.
+    bool is_taken_ = false;
+  };
+
+ private:
+  bool start() noexcept;
+  void offer(Part* part) noexcept;
+  // True: nobody has begun it, and nobody will.
+  bool withdraw(Part* part) noexcept;
+  void wait_for(Part* part) noexcept;
+  void work() noexcept;
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::thread thread_;
+  Part* offered_ = nullptr;
+  // Set with the lock held; looked at without it by who waits.
+  std::atomic<Part*> running_{nullptr};
+  bool closing_ = false;
+  bool cannot_start_ = false;
+};
+
+}  // namespace barecell
