@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 
-#include <chrono>
 #include <csignal>
 #include <system_error>
 #include <utility>
@@ -12,6 +11,10 @@ namespace {
 
 // What is left of the helper's part when the other one is done is some ten microseconds; to be woken takes longer.
 constexpr auto kWatch = std::chrono::microseconds(60);
+// Some boots of another thread's.
+constexpr auto kAlone = std::chrono::milliseconds(10);
+constexpr unsigned kMostInVain = 4;
+constexpr unsigned kLeaveOut = 64;
 
 }  // namespace
 
@@ -66,10 +69,24 @@ bool BootHelper::start() noexcept {
   return thread_.joinable();
 }
 
+// With the lock held.
+bool BootHelper::is_worthwhile() noexcept {
+  auto now = std::chrono::steady_clock::now();
+  if (std::this_thread::get_id() != last_thread_) {
+    // The first of all is alone.
+    if (last_thread_ != std::thread::id()) alone_since_ = now;
+    last_thread_ = std::this_thread::get_id();
+  }
+  if (now - alone_since_ < kAlone) return false;
+  if (left_out_ == 0) return true;
+  left_out_--;
+  return false;
+}
+
 void BootHelper::offer(Part* part) noexcept {
   {
     std::lock_guard lock(mutex_);
-    if (!start() || offered_ != nullptr || running_.load(std::memory_order_relaxed) != nullptr) return;
+    if (!is_worthwhile() || !start() || offered_ != nullptr || running_.load(std::memory_order_relaxed) != nullptr) return;
     offered_ = part;
   }
   wake_.notify_one();
@@ -77,9 +94,17 @@ void BootHelper::offer(Part* part) noexcept {
 
 bool BootHelper::withdraw(Part* part) noexcept {
   std::lock_guard lock(mutex_);
-  if (part->is_taken_) return false;
-  // Not if the helper was busy with another one when this one was offered.
-  if (offered_ == part) offered_ = nullptr;
+  if (part->is_taken_) {
+    in_vain_ = 0;
+    return false;
+  }
+  // Not if the helper never got it.
+  if (offered_ != part) return true;
+  offered_ = nullptr;
+  if (++in_vain_ == kMostInVain) {
+    in_vain_ = 0;
+    left_out_ = kLeaveOut;
+  }
   return true;
 }
 
