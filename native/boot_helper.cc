@@ -1,6 +1,7 @@
 #include "boot_helper.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <csignal>
 #include <system_error>
@@ -8,6 +9,8 @@
 
 namespace barecell {
 namespace {
+
+constexpr int kFirstProcessor = 0;
 
 // What is left of the helper's part when the other one is done is some ten microseconds; to be woken takes longer.
 constexpr auto kWatch = std::chrono::microseconds(60);
@@ -72,12 +75,15 @@ bool BootHelper::start() noexcept {
 // With the lock held.
 bool BootHelper::is_worthwhile() noexcept {
   auto now = std::chrono::steady_clock::now();
+  bool is_first = last_thread_ == std::thread::id();
   if (std::this_thread::get_id() != last_thread_) {
-    // The first of all is alone.
-    if (last_thread_ != std::thread::id()) alone_since_ = now;
+    if (!is_first) alone_since_ = now;
     last_thread_ = std::this_thread::get_id();
   }
-  if (now - alone_since_ < kAlone) return false;
+  // A process that boots once is better off without: making the thread takes as long as it saves.
+  if (is_first || now - alone_since_ < kAlone) return false;
+  // The kernel's worker is here: there is less to wait for than it takes to wake a thread.
+  if (sched_getcpu() == kFirstProcessor) return false;
   if (left_out_ == 0) return true;
   left_out_--;
   return false;
