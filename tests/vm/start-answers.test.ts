@@ -203,9 +203,9 @@ describe("the same as the host tells", () => {
       ],
     ],
   ];
-  it.each(changes)("after %s", (_, steps) =>
-    expectSame({ wasi: WASI }, [...QUESTIONS, ...steps, ...QUESTIONS]),
-  );
+  it.each(changes)("after %s", async (_, steps) => {
+    await expectSame({ wasi: WASI }, [...QUESTIONS, ...steps, ...QUESTIONS]);
+  });
   it("after a file is opened, and closed again", async () => {
     const folder = mkdtempSync(join(tmpdir(), "barecell-start-"));
     try {
