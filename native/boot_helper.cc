@@ -81,7 +81,7 @@ bool BootHelper::is_worthwhile() noexcept {
     last_thread_ = std::this_thread::get_id();
   }
   // A process that boots once is better off without: making the thread takes as long as it saves.
-  if (is_first || now - alone_since_ < kAlone) return false;
+  if (is_first || !start() || now - alone_since_ < kAlone) return false;
   // The kernel's worker is here: there is less to wait for than it takes to wake a thread.
   if (sched_getcpu() == kFirstProcessor) return false;
   if (left_out_ == 0) return true;
@@ -92,7 +92,7 @@ bool BootHelper::is_worthwhile() noexcept {
 void BootHelper::offer(Part* part) noexcept {
   {
     std::lock_guard lock(mutex_);
-    if (!is_worthwhile() || !start() || offered_ != nullptr || running_.load(std::memory_order_relaxed) != nullptr) return;
+    if (!is_worthwhile() || offered_ != nullptr || running_.load(std::memory_order_relaxed) != nullptr) return;
     offered_ = part;
   }
   wake_.notify_one();
