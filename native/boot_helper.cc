@@ -4,7 +4,6 @@
 #include <sched.h>
 
 #include <csignal>
-#include <system_error>
 #include <utility>
 
 namespace barecell {
@@ -64,8 +63,8 @@ bool BootHelper::start() noexcept {
   pthread_sigmask(SIG_BLOCK, &all, &mask);
   try {
     thread_ = std::thread(&BootHelper::work, this);
-  } catch (const std::system_error&) {
-    // It costs time, nothing else.
+  } catch (const std::exception&) {
+    // No thread, or no memory for one: it costs time, nothing else.
     cannot_start_ = true;
   }
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);

@@ -52,9 +52,9 @@ class Kvm {
   kvm_sregs reset_sregs(int vcpu_fd);
   size_t run_size_bytes() const noexcept { return run_size_; }
   // What guests are told of their processor, which is what KVM then allows them.
-  BootHelper& boot_helper() noexcept { return boot_helper_; }
   const CpuidTable& guest_cpuid() const noexcept { return guest_cpuid_; }
   int check_extension(unsigned long capability) const noexcept;
+  BootHelper& boot_helper() noexcept { return boot_helper_; }
 
   // The values the boot gives to CR4 and EFER: all protections that the host's CPUID offers.
   uint64_t cr4() const noexcept { return cr4_; }

@@ -19,8 +19,7 @@ class StartBytes {
   explicit StartBytes(bc_start& start) noexcept : start_(start) {}
 
   size_t left() const noexcept { return BC_START_BYTES - used_; }
-  // In bc_start, from its beginning.
-  size_t end() const noexcept { return offsetof(bc_start, bytes) + used_; }
+  size_t used() const noexcept { return used_; }
   // Only if left() is enough. Returns where they lie.
   uint32_t put(const void* from, size_t bytes) noexcept {
     if (bytes > 0) std::memcpy(start_.bytes + used_, from, bytes);
@@ -35,11 +34,12 @@ class StartBytes {
 
 std::optional<uint32_t> put_strings(const StringList& list, StartBytes& bytes) noexcept {
   if (list.total_bytes > bytes.left()) return std::nullopt;
-  auto at = static_cast<uint32_t>(bytes.end() - offsetof(bc_start, bytes));
+  auto at = static_cast<uint32_t>(bytes.used());
   for (const std::string& string : list.strings) bytes.put(string.c_str(), string.size() + 1);
   return at;
 }
 
+// False: they do not fit.
 bool put_descriptors(const DescriptorTable& table, uint32_t answers, bc_start& start, StartBytes& bytes) noexcept {
   bool names = (answers & BC_ANSWER_PRESTAT_NAME) != 0;
   uint32_t count = table.end();
@@ -84,7 +84,7 @@ class Start final : public StartTeller {
     if (!fits) answers &= ~kDescriptors;
     tell_list(context_->args, BC_ANSWER_ARGS_SIZES, BC_ANSWER_ARGS, answers, {start.arg_count, start.arg_bytes, start.arg_at}, bytes);
     tell_list(context_->env, BC_ANSWER_ENVIRON_SIZES, BC_ANSWER_ENVIRON, answers, {start.env_count, start.env_bytes, start.env_at}, bytes);
-    return {answers, bytes.end()};
+    return {answers, offsetof(bc_start, bytes) + bytes.used()};
   }
 
   uint32_t unchanged_below() const noexcept override { return context_->descriptors.unchanged_below(); }
@@ -101,9 +101,11 @@ class Start final : public StartTeller {
     place.count = static_cast<uint32_t>(list.strings.size());
     place.bytes = list.total_bytes;
     if ((answers & strings) == 0) return;
-    std::optional<uint32_t> at = put_strings(list, bytes);
-    if (at) place.at = *at;
-    if (!at) answers &= ~strings;
+    if (std::optional<uint32_t> at = put_strings(list, bytes)) {
+      place.at = *at;
+    } else {
+      answers &= ~strings;
+    }
   }
 
   std::shared_ptr<Context> context_;
