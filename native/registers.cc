@@ -2,6 +2,7 @@
 
 #include <sys/ioctl.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "abi.h"
@@ -117,7 +118,10 @@ void enable_vectors(int vcpu_fd, const Kvm& kvm, const ImageLayout& layout) {
   kvm_xcrs xcrs{};
   xcrs.nr_xcrs = 1;
   xcrs.xcrs[0].value = 7;
-  if (ioctl(vcpu_fd, KVM_SET_XCRS, &xcrs) < 0) fail_errno("BARECELL_KVM_FAILED", "cannot enable AVX (KVM_SET_XCRS)");
+  if (ioctl(vcpu_fd, KVM_SET_XCRS, &xcrs) == 0) return;
+  // The processor has AVX, or the image would have been refused before this; so it is this KVM that keeps it from its guests.
+  if (errno == EINVAL) throw Failure("BARECELL_IMAGE_CPU", "the image needs AVX, which this KVM does not offer to a VM (KVM_SET_XCRS)");
+  fail_errno("BARECELL_KVM_FAILED", "cannot enable AVX (KVM_SET_XCRS)");
 }
 
 kvm_vcpu_events no_events() noexcept {

@@ -24,9 +24,9 @@ export type {
   Manifest,
   Signature,
   SnapshotFacts,
-  TargetCpu,
   ValueType,
 } from "./image/manifest.ts";
+export type { TargetCpu } from "./image/target-cpu.ts";
 export type { TraceListener } from "./observe/call-tracer.ts";
 export type {
   BootMessage,

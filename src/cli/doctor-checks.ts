@@ -1,7 +1,7 @@
 /** What `barecell doctor` looks at. Everything is asked of a `DoctorHost`, so that tests can be a machine that lacks something. */
 import { type BarecellError, errorTable, errorText, isBarecellError } from "../errors.ts";
+import { missingFlags } from "../image/target-cpu.ts";
 import type { NativeProbe } from "../vm/addon.ts";
-import { missingFlags } from "../vm/cpu.ts";
 import { readHostLimits, vmsWithin } from "../workers/capacity.ts";
 import { spellBytes } from "./terminal.ts";
 

@@ -2,7 +2,7 @@
  * The one table of commands and options. The parser (program.ts), the help and `docs/cli.md` (docs.ts) are made from it, so an option
  * cannot exist in one of them only.
  */
-import { TARGET_CPUS } from "../image/manifest.ts";
+import { TARGET_CPUS } from "../image/target-cpu.ts";
 import {
   appendTo,
   bundle,
@@ -84,7 +84,12 @@ const optional = <const T extends string>(
 const json = flag("--json", "print one JSON object on the last line of standard output");
 
 const compileOptions = {
-  targetCpu: chosen("--target-cpu <level>", "processor level the code may use", TARGET_CPUS, "x86-64-v2"),
+  targetCpu: chosen(
+    "--target-cpu <level>",
+    "processor level the code may use; host is the highest of this machine",
+    ["host", ...TARGET_CPUS],
+    "host",
+  ),
   stackSize: valued("--stack-size <size>", "the guest's stack; bytes, or with K, M or G", sizeInBytes, {
     standard: "1M",
   }),
@@ -281,7 +286,10 @@ export const commands = {
     examples: [
       ["barecell compile app.wasm", "writes app.cell"],
       ["barecell compile --preinit init app.wasm", "an image that begins where `init` has ended"],
-      ["barecell compile app.wasm -o build/app.cell --target-cpu x86-64-v3", "for processors with AVX2"],
+      [
+        "barecell compile app.wasm -o build/app.cell --target-cpu x86-64-v2",
+        "for machines older than this one, too",
+      ],
       ["barecell compile env=runtime.wasm app.wasm", "app.wasm imports from `env`; writes app.cell"],
       [
         "barecell compile --bundle ./site::/www server.wasm",

@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BarecellError, systemErrorCode } from "../errors.ts";
-import type { TargetCpu } from "../image/manifest.ts";
+import type { TargetCpu } from "../image/target-cpu.ts";
 import { type CodeLevel, type LeveledOptions, toolLimits } from "./options.ts";
 import type { SourceFile } from "./parts.ts";
 import { runTool } from "./process.ts";

@@ -1,15 +1,18 @@
 /** Options of `compile()`, checked and completed. */
 import { BC_PAGE_SIZE } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
-import { TARGET_CPUS, type TargetCpu } from "../image/manifest.ts";
+import { hostTargetCpu, TARGET_CPUS, type TargetCpu } from "../image/target-cpu.ts";
 import { type BundleSource, type CheckedBundles, checkBundles } from "./bundle-source.ts";
 import type { ToolLimits } from "./process.ts";
 
 export interface CompileOptions {
   /** A name for the module, in messages and in the image. Default: the file's name, or "module". Of several modules each has its own. */
   readonly name?: string;
-  /** Processor level the code may use. Default "x86-64-v2", which every x86-64 server of the last decade has. */
-  readonly targetCpu?: TargetCpu;
+  /**
+   * Processor level the code may use. Default "host", the highest that this machine has; "x86-64-v2" makes an image for every x86-64 server of the last
+   * decade. The image says which one it is for, and is refused elsewhere (BARECELL_IMAGE_CPU).
+   */
+  readonly targetCpu?: TargetCpu | "host";
   /** Level of the C compiler, or "quick" for the soonest result. Default 2; a module from 4 MiB on is compiled at 1 then, which takes half the time. */
   readonly optimize?: 0 | 1 | 2 | 3 | "quick";
   /** The guest's stack, bytes; rounded up to whole pages. Default 1 MiB, at most 256 MiB. */
@@ -77,11 +80,12 @@ export function checkCompileOptions(options: CompileOptions): CheckedCompileOpti
   if (typeof options !== "object" || options === null) {
     throw new BarecellError("BARECELL_ARGUMENT_INVALID", "compile options must be an object");
   }
-  const targetCpu = options.targetCpu ?? "x86-64-v2";
+  const wantedCpu = options.targetCpu ?? "host";
+  const targetCpu = wantedCpu === "host" ? hostTargetCpu() : wantedCpu;
   if (!TARGET_CPUS.includes(targetCpu)) {
     throw new BarecellError(
       "BARECELL_ARGUMENT_INVALID",
-      `targetCpu must be one of ${TARGET_CPUS.join(", ")}, not '${String(targetCpu)}'`,
+      `targetCpu must be one of host, ${TARGET_CPUS.join(", ")}, not '${String(targetCpu)}'`,
     );
   }
   const name = options.name;

@@ -7,6 +7,7 @@ import {
   BC_WASM_PAGE_SIZE,
 } from "../abi.ts";
 import { BarecellError } from "../errors.ts";
+import { TARGET_CPUS, type TargetCpu } from "./target-cpu.ts";
 
 /** A WebAssembly value type. */
 export type ValueType = "i32" | "i64" | "f32" | "f64" | "v128" | "funcref" | "externref";
@@ -87,9 +88,6 @@ export interface ImageMemory {
   readonly minBytes: number;
   readonly maxBytes: number | null;
 }
-
-export type TargetCpu = "x86-64-v2" | "x86-64-v3";
-export const TARGET_CPUS: readonly TargetCpu[] = ["x86-64-v2", "x86-64-v3"];
 
 export interface Manifest {
   readonly abiVersion: number;

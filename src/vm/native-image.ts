@@ -2,8 +2,8 @@
 import { BC_IMAGE_BASE, BC_LINEAR_MAX_BYTES } from "../abi.ts";
 import { bundleBytes } from "../image/bundle.ts";
 import type { Image } from "../image/image.ts";
+import { checkProcessor } from "../image/target-cpu.ts";
 import { addon, fromNative, type NativeImage } from "./addon.ts";
-import { checkProcessor } from "./cpu.ts";
 
 const handles = new WeakMap<Image, NativeImage>();
 

@@ -236,7 +236,10 @@ describe("processor", () => {
       { prefix },
     );
     expect(told).toContain("avx2");
+    // What is compiled on it is for it, whatever the cache has of a newer one's.
     expect((await cli(["run", "--invoke", "add", ADD, "2", "3"], { prefix })).stdout).toBe("5\n");
+    const inspected = await cli(["inspect", "--json", ADD], { prefix });
+    expect(JSON.parse(inspected.stdout)).toMatchObject({ targetCpu: "x86-64-v2" });
   });
 });
 

@@ -8,11 +8,11 @@ import { textOfCall } from "./harness/compare.ts";
 const BATCH = 24;
 /** First seeds of the batches, and how each is compiled. */
 const BATCHES = [
-  { first: 1_000_000, generator: "own", optimize: 2 },
-  { first: 1_100_000, generator: "own", optimize: 2 },
-  { first: 1_200_000, generator: "own", optimize: 3 },
-  { first: 1_300_000, generator: "own", optimize: 0 },
-  { first: 1_400_000, generator: "binaryen", optimize: 2 },
+  { first: 1_000_000, generator: "own", optimize: 2, targetCpu: "host" },
+  { first: 1_100_000, generator: "own", optimize: 2, targetCpu: "x86-64-v2" },
+  { first: 1_200_000, generator: "own", optimize: 3, targetCpu: "host" },
+  { first: 1_300_000, generator: "own", optimize: 0, targetCpu: "x86-64-v2" },
+  { first: 1_400_000, generator: "binaryen", optimize: 2, targetCpu: "host" },
 ] as const;
 
 describe("differential check", () => {
@@ -20,13 +20,13 @@ describe("differential check", () => {
   afterAll(() => binaryen.dispose());
 
   it.each(BATCHES)(
-    "seeds from $first, generator $generator, -O$optimize",
-    async ({ first, generator, optimize }) => {
+    "seeds from $first, generator $generator, -O$optimize, $targetCpu",
+    async ({ first, generator, optimize, targetCpu }) => {
       const made: MadeUnit[] = [];
       for (let seed = first; seed < first + BATCH; seed++) {
         made.push(await makeUnit(seed, generator, () => binaryen));
       }
-      const { summary, findings } = await runBatch(made, { optimize });
+      const { summary, findings } = await runBatch(made, { optimize, targetCpu });
       const texts = findings.map(({ made: { seed, unit }, verdict: { difference } }) => {
         const call = difference?.call === undefined ? undefined : unit.calls[difference.call];
         return { seed, ...difference, ...(call && { text: textOfCall(call) }) };

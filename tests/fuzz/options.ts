@@ -4,7 +4,7 @@ import type { CompileSettings } from "./engines/vm.ts";
 import type { GeneratorName } from "./harness/batch.ts";
 
 export const USAGE = `usage: npm run fuzz:diff -- [--seed N] [--count N] [--minutes N] [--jobs N] [--out DIR] [--opt 0..3]
-                               [--generator own|binaryen|both] [--target x86-64-v2|x86-64-v3] [--batch N] [--reduce SECONDS]
+                               [--generator own|binaryen|both] [--target host|x86-64-v2|x86-64-v3] [--batch N] [--reduce SECONDS]
   --seed N       the first unit's seed; the next units take the next ones. Default: from the clock
   --count N      units to run (a unit is a module with what it imports). Default 500, unlimited with --minutes
   --minutes N    ends after the batch that passes this time
@@ -12,7 +12,7 @@ export const USAGE = `usage: npm run fuzz:diff -- [--seed N] [--count N] [--minu
   --out DIR      where a case is saved. Default build/fuzz
   --opt 0..3     level of the C compiler. Default: 2 for most batches, any for some
   --generator    which modules. Default both
-  --target       processor level. Default x86-64-v2
+  --target       processor level. Default: host for most batches, x86-64-v2 for some
   --batch N      units in an image. Default 24
   --reduce S     seconds to spend on making a case small. Default 300
 `;
@@ -27,7 +27,8 @@ export interface FuzzOptions {
   readonly out: string;
   /** Undefined: it changes from batch to batch. */
   readonly optimize: CompileSettings["optimize"] | undefined;
-  readonly targetCpu: "x86-64-v2" | "x86-64-v3";
+  /** Undefined: it changes from batch to batch. */
+  readonly targetCpu: CompileSettings["targetCpu"] | undefined;
   readonly generator: GeneratorName;
   readonly batch: number;
   readonly reduceSeconds: number;
@@ -46,7 +47,7 @@ export function parseOptions(args: string[]): FuzzOptions | "help" {
       out: { type: "string", default: "build/fuzz" },
       opt: { type: "string" },
       generator: { type: "string", default: "both" },
-      target: { type: "string", default: "x86-64-v2" },
+      target: { type: "string" },
       batch: { type: "string" },
       reduce: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
@@ -68,14 +69,17 @@ export function parseOptions(args: string[]): FuzzOptions | "help" {
     jobs: number("jobs", 1, 1, 256),
     out: values.out,
     optimize: values.opt === undefined ? undefined : (number("opt", 2, 0, 3) as CompileSettings["optimize"]),
-    targetCpu: oneOf("target", values.target, ["x86-64-v2", "x86-64-v3"]),
+    targetCpu:
+      values.target === undefined
+        ? undefined
+        : oneOf("target", values.target, ["host", "x86-64-v2", "x86-64-v3"]),
     generator: oneOf("generator", values.generator, ["own", "binaryen", "both"]),
     batch: number("batch", 24, 1, 500),
     reduceSeconds: number("reduce", 300, 0, 100_000),
   };
 }
 
-function oneOf<T extends string>(name: string, value: string, allowed: readonly T[]): T {
+function oneOf<const T extends string>(name: string, value: string, allowed: readonly T[]): T {
   const found = allowed.find((one) => one === value);
   if (found !== undefined) return found;
   throw new UsageError(`--${name} takes one of ${allowed.join(", ")}, not '${value}'`);

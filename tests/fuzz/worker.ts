@@ -20,11 +20,14 @@ const say = (answer: Answer): void => {
   process.send?.(answer);
 };
 
-/** Users run -O2; the other levels have a batch now and then. */
+/** Users run -O2 for their own processor; the other levels have a batch now and then. */
 function settingsOf(first: number, { optimize, targetCpu }: FuzzOptions): JudgeOptions {
   const levels = [2, 2, 2, 2, 2, 2, 2, 1, 3, 0] as const;
-  const random = levels[deriveSeed(first, "optimize") % levels.length] ?? 2;
-  return { optimize: optimize ?? random, targetCpu };
+  const processors = ["host", "host", "x86-64-v2"] as const;
+  return {
+    optimize: optimize ?? levels[deriveSeed(first, "optimize") % levels.length] ?? 2,
+    targetCpu: targetCpu ?? processors[deriveSeed(first, "processor") % processors.length] ?? "host",
+  };
 }
 
 async function work({ first, count, options }: Assignment): Promise<Answer> {
@@ -71,7 +74,7 @@ function textOfResult(
   { unit, difference, isAlone }: ReduceResult,
   origin: string,
   path: string,
-  { optimize, targetCpu = "x86-64-v2" }: JudgeOptions,
+  { optimize, targetCpu = "host" }: JudgeOptions,
   again: string,
 ): string {
   const call = difference.call === undefined ? undefined : unit.calls[difference.call];

@@ -1,9 +1,8 @@
 /** The compute kernels of the benchmarks give the same results in the VM as in V8 and natively (bench/kernels/kernels.json), for every target. */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { processorFlags } from "../../src/vm/cpu.ts";
+import { missingFlags } from "../../src/image/target-cpu.ts";
 import { compile, MicroVM } from "../support/barecell.ts";
-import { isSvm } from "../support/environment.ts";
 
 interface Kernel {
   readonly name: string;
@@ -13,9 +12,8 @@ interface Kernel {
 
 const folder = new URL("../../bench/kernels/", import.meta.url);
 const kernels = JSON.parse(readFileSync(new URL("kernels.json", folder), "utf8")) as Kernel[];
-/** Floating point, where a fused multiply-add or another rounding would show; and one of integers. */
-const FOR_AVX = new Set(["fft", "mandelbrot", "matmul", "nbody", "spectral", "sha256"]);
-const hasAvx = processorFlags().has("avx2") && processorFlags().has("fma") && !isSvm;
+/** A fused multiply-add, or another rounding, would show in those of floating point. */
+const hasV3 = missingFlags("x86-64-v3").length === 0;
 
 async function run(kernel: Kernel, targetCpu: "x86-64-v2" | "x86-64-v3"): Promise<number> {
   const image = await compile(new URL(`wasm/${kernel.name}.wasm`, folder), { targetCpu });
@@ -28,16 +26,12 @@ async function run(kernel: Kernel, targetCpu: "x86-64-v2" | "x86-64-v3"): Promis
 }
 
 describe("kernels", () => {
-  it.each(kernels.map((kernel) => [kernel.name, kernel] as const))("%s", async (_, kernel) => {
+  it.each(kernels.map((kernel) => [kernel.name, kernel] as const))("%s for x86-64-v2", async (_, kernel) => {
     expect(await run(kernel, "x86-64-v2")).toBe(kernel.quickChecksum >>> 0);
   });
 
-  it
-    .skipIf(!hasAvx)
-    .each(
-      kernels.filter((kernel) => FOR_AVX.has(kernel.name)).map((kernel) => [kernel.name, kernel] as const),
-    )(
-    `%s for x86-64-v3${hasAvx ? "" : " (SKIPPED: this processor, or its KVM, has no AVX2)"}`,
+  it.skipIf(!hasV3).each(kernels.map((kernel) => [kernel.name, kernel] as const))(
+    `%s for x86-64-v3${hasV3 ? "" : " (SKIPPED: this processor has no AVX2)"}`,
     async (_, kernel) => {
       expect(await run(kernel, "x86-64-v3")).toBe(kernel.quickChecksum >>> 0);
     },

@@ -7,7 +7,7 @@ import { checkCompileOptions } from "../../dist/compiler/options.js";
 import { validateModule } from "../../dist/compiler/validate.js";
 import { functionTypeOf, type ModuleInfo } from "../../dist/compiler/wasm-reader.js";
 import { translateToC } from "../../dist/compiler/wasm2c.js";
-import { compile, MicroVM } from "../../dist/index.js";
+import { compile, MicroVM, type TargetCpu } from "../../dist/index.js";
 import type { Engine, EngineImage, EngineVm, Exported } from "./engine.ts";
 
 const MAX_MODULE_BYTES = checkCompileOptions({}).maxModuleBytes;
@@ -15,7 +15,11 @@ const MAX_MODULE_BYTES = checkCompileOptions({}).maxModuleBytes;
 const CALL_TIMEOUT_MS = 30_000;
 const COMPILE_TIMEOUT_MS = 240_000;
 
-export const barecell: Engine = {
+export interface BarecellSettings {
+  readonly targetCpu: TargetCpu | "host";
+}
+
+export const createBarecell = ({ targetCpu }: BarecellSettings): Engine => ({
   validate(bytes) {
     const info = validateModule(bytes, MAX_MODULE_BYTES);
     return {
@@ -47,7 +51,13 @@ export const barecell: Engine = {
   async compile(modules): Promise<EngineImage> {
     const image = await compile(
       modules.map(({ name, bytes, link }) => ({ name, source: bytes, link })),
-      { instantiate: "on-demand", optimize: 1, cache: false, compileTimeoutMs: COMPILE_TIMEOUT_MS },
+      {
+        instantiate: "on-demand",
+        optimize: 1,
+        targetCpu,
+        cache: false,
+        compileTimeoutMs: COMPILE_TIMEOUT_MS,
+      },
     );
     return {
       boot(): EngineVm {
@@ -66,7 +76,7 @@ export const barecell: Engine = {
       },
     };
   },
-};
+});
 
 function exportOf(info: ModuleInfo, entry: ModuleInfo["exports"][number]): Exported {
   switch (entry.kind) {

@@ -1,7 +1,9 @@
 /** An engine without VMs, for tests of all that is not the VM: modules are read and linked by barecell, functions are the test's. */
-import { barecell } from "./barecell.ts";
+import { createBarecell } from "./barecell.ts";
 import { SLOT_BYTES } from "./constants.ts";
 import type { Engine, EngineImage, EngineModule, EngineVm } from "./engine.ts";
+
+const barecell = createBarecell({ targetCpu: "host" });
 
 /** An error as barecell's are. */
 export class FakeError extends Error {

@@ -15,6 +15,7 @@ Runs .wast scripts (and .wasm modules, which only have to do no harm). Without a
   --json FILE            writes every assertion with file, line, kind, outcome and reason
   --jobs N               files at a time; default: one for each processor
   --deadline SECONDS     for one file; default 600
+  --target-cpu LEVEL     host (default), x86-64-v2 or x86-64-v3: for what the modules are compiled
   --modules-per-image N  most modules that are compiled into one image; default 32
   --strict               a module that is refused by name because it needs a later WebAssembly than 2.0 is a failure, not a skip
 Exit status: 0 if nothing failed, 1 if something did, 2 for wrong usage.
@@ -27,6 +28,7 @@ interface Request {
   readonly deadlineMs: number;
   readonly modulesPerImage: number;
   readonly strict: boolean;
+  readonly targetCpu: WorkersOptions["targetCpu"];
 }
 
 function parse(args: string[]): Request {
@@ -41,6 +43,7 @@ function parse(args: string[]): Request {
       deadline: { type: "string" },
       "modules-per-image": { type: "string" },
       strict: { type: "boolean", default: false },
+      "target-cpu": { type: "string", default: "host" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -62,7 +65,13 @@ function parse(args: string[]): Request {
     deadlineMs: 1000 * wholeNumber("--deadline", values.deadline, 600),
     modulesPerImage: wholeNumber("--modules-per-image", values["modules-per-image"], 32),
     strict: values.strict,
+    targetCpu: targetCpu(values["target-cpu"]),
   };
+}
+
+function targetCpu(text: string): WorkersOptions["targetCpu"] {
+  if (text === "host" || text === "x86-64-v2" || text === "x86-64-v3") return text;
+  throw new UsageError(`--target-cpu takes host, x86-64-v2 or x86-64-v3, not '${text}'`);
 }
 
 function wholeNumber(name: string, text: string | undefined, preset: number): number {

@@ -1,6 +1,6 @@
 /** Runs one file in a process of its own: what a file does to its process is then nobody else's trouble. Started by workers.ts. */
 import { readFileSync } from "node:fs";
-import { barecell } from "./barecell.ts";
+import { type BarecellSettings, createBarecell } from "./barecell.ts";
 import { describeError } from "./engine.ts";
 import type { SpecFile } from "./files.ts";
 import { runModule } from "./harmless.ts";
@@ -10,6 +10,7 @@ export interface WorkerTask {
   readonly file: SpecFile;
   readonly modulesPerImage: number;
   readonly strict: boolean;
+  readonly targetCpu: BarecellSettings["targetCpu"];
 }
 
 /** Entries are sent as they come, so that those before a crash are not lost. */
@@ -27,7 +28,8 @@ const send = (message: WorkerMessage): void => {
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => process.exit(1));
 process.on("disconnect", () => process.exit(1));
 
-const { file, modulesPerImage, strict } = JSON.parse(process.argv[2] ?? "") as WorkerTask;
+const { file, modulesPerImage, strict, targetCpu } = JSON.parse(process.argv[2] ?? "") as WorkerTask;
+const barecell = createBarecell({ targetCpu });
 try {
   const bytes = readFileSync(file.path);
   if (file.kind === "module") {

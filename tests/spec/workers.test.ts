@@ -25,6 +25,7 @@ describe("workers", () => {
       deadlineMs: 1500,
       modulesPerImage: 1,
       strict: false,
+      targetCpu: "host",
       worker: fixture("broken-worker.mjs"),
       onResult: ({ file }) => shown.push(file),
       onProgress: () => {},

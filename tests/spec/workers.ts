@@ -11,6 +11,7 @@ export interface WorkersOptions {
   readonly deadlineMs: number;
   readonly modulesPerImage: number;
   readonly strict: boolean;
+  readonly targetCpu: WorkerTask["targetCpu"];
   /** The compiled worker.ts. */
   readonly worker: string;
   /** Called in the order of the files. */
@@ -41,8 +42,8 @@ const GRACE_MS = 3000;
 const KEPT_CHARACTERS = 2000;
 
 function runFile(file: SpecFile, options: WorkersOptions): Promise<FileResult> {
-  const { modulesPerImage, strict } = options;
-  const task: WorkerTask = { file, modulesPerImage, strict };
+  const { modulesPerImage, strict, targetCpu } = options;
+  const task: WorkerTask = { file, modulesPerImage, strict, targetCpu };
   const started = performance.now();
   const entries: Entry[] = [];
   let at = { line: 0, what: "starting" };

@@ -1,5 +1,5 @@
 /** The engine under test: one VM with the modules of many units in one image, since starting the C compiler takes longest. */
-import { type BarecellError, compile, type Image, isBarecellError, MicroVM } from "barecell";
+import { type BarecellError, compile, type Image, isBarecellError, MicroVM, type TargetCpu } from "barecell";
 import type { Unit } from "../harness/unit.ts";
 import { decodeModule } from "../wasm/decode.ts";
 import { globalTypeOf, type Module, typeOfFunction } from "../wasm/module.ts";
@@ -15,7 +15,8 @@ export const imageName = (unit: number, module: string): string => `u${unit} ${m
 
 export interface CompileSettings {
   readonly optimize: 0 | 1 | 2 | 3;
-  readonly targetCpu?: "x86-64-v2" | "x86-64-v3";
+  /** Default "host". */
+  readonly targetCpu?: TargetCpu | "host" | undefined;
   readonly metering?: boolean;
 }
 
@@ -28,7 +29,7 @@ export function compileUnits(units: readonly Unit[], settings: CompileSettings):
       link: Object.fromEntries(Object.entries(link).map(([from, to]) => [from, imageName(i, to)])),
     })),
   );
-  const { optimize, targetCpu = "x86-64-v2", metering = false } = settings;
+  const { optimize, targetCpu = "host", metering = false } = settings;
   return compile(sources, { instantiate: "on-demand", optimize, targetCpu, metering, cache: false });
 }
 

@@ -1,7 +1,11 @@
-/** Whether this host's processor runs what an image was compiled for. */
+/** Processor levels: what an image was compiled for, and what this host's processor runs. */
 import { readFileSync } from "node:fs";
 import { BarecellError } from "../errors.ts";
-import type { TargetCpu } from "../image/manifest.ts";
+
+/** A level of the x86-64 psABI. v1 is not offered: every x86-64 server of the last decade has v2. */
+export type TargetCpu = "x86-64-v2" | "x86-64-v3";
+/** From the lowest to the highest. */
+export const TARGET_CPUS: readonly TargetCpu[] = ["x86-64-v2", "x86-64-v3"];
 
 /** Flags of /proc/cpuinfo for each level of the x86-64 psABI (AMD64 supplement, table 3.1). */
 const LEVEL_FLAGS: Readonly<Record<TargetCpu, readonly string[]>> = {
@@ -29,6 +33,11 @@ export function processorFlags(): ReadonlySet<string> {
 /** @returns the flags that a level needs and the processor lacks */
 export function missingFlags(target: TargetCpu, flags: ReadonlySet<string> = processorFlags()): string[] {
   return LEVEL_FLAGS[target].filter((flag) => !flags.has(flag));
+}
+
+/** @returns the highest level that the processor has; the lowest where it cannot be told */
+export function hostTargetCpu(flags: ReadonlySet<string> = processorFlags()): TargetCpu {
+  return TARGET_CPUS.findLast((target) => missingFlags(target, flags).length === 0) ?? "x86-64-v2";
 }
 
 /** @throws BARECELL_IMAGE_CPU */
