@@ -20,6 +20,8 @@ constexpr unsigned kLeaveOut = 64;
 
 }  // namespace
 
+bool BootHelper::is_on_first_processor() noexcept { return sched_getcpu() == kFirstProcessor; }
+
 BootHelper::~BootHelper() {
   {
     std::lock_guard lock(mutex_);
@@ -29,7 +31,7 @@ BootHelper::~BootHelper() {
   if (thread_.joinable()) thread_.join();
 }
 
-BootHelper::Part::Part(BootHelper& helper, std::function<void()> work) : helper_(helper), work_(std::move(work)) { helper_.offer(this); }
+BootHelper::Part::Part(BootHelper& helper, std::function<void(bool is_beside)> work) : helper_(helper), work_(std::move(work)) { helper_.offer(this); }
 
 BootHelper::Part::~Part() {
   if (!is_over_ && !helper_.withdraw(this)) helper_.wait_for(this);
@@ -37,7 +39,7 @@ BootHelper::Part::~Part() {
 
 void BootHelper::Part::finish() {
   if (helper_.withdraw(this)) {
-    run();
+    run(false);
   } else {
     helper_.wait_for(this);
   }
@@ -45,9 +47,9 @@ void BootHelper::Part::finish() {
   if (error_) std::rethrow_exception(error_);
 }
 
-void BootHelper::Part::run() noexcept {
+void BootHelper::Part::run(bool is_beside) noexcept {
   try {
-    work_();
+    work_(is_beside);
   } catch (...) {
     error_ = std::current_exception();
   }
@@ -81,8 +83,6 @@ bool BootHelper::is_worthwhile() noexcept {
   }
   // A process that boots once is better off without: making the thread takes as long as it saves.
   if (is_first || !start() || now - alone_since_ < kAlone) return false;
-  // The kernel's worker is here: there is less to wait for than it takes to wake a thread.
-  if (sched_getcpu() == kFirstProcessor) return false;
   if (left_out_ == 0) return true;
   left_out_--;
   return false;
@@ -132,7 +132,7 @@ void BootHelper::work() noexcept {
     part->is_taken_ = true;
     running_.store(part, std::memory_order_relaxed);
     lock.unlock();
-    part->run();
+    part->run(true);
     lock.lock();
     // From here on the part may be gone.
     running_.store(nullptr, std::memory_order_release);

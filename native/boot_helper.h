@@ -1,8 +1,8 @@
-// A second thread for a part of each boot that waits for the kernel more than it works.
+// A second thread for a part of each boot that need not wait for the rest: the guest's memory, while the vCPU is made, which does not need it before it runs.
 //
 // Setting a memory slot ends with an SRCU grace period, which the kernel has a worker of the first processor finish (srcu_gp_start_if_needed(), SRCU_SIZE_SMALL):
-// some 15 us for who runs there, and 60 to 80 us for who runs elsewhere and is woken twice across processors. A vCPU does not need the slots before it runs,
-// so meanwhile it is made. On the first processor it is not worth the 35 us that waking the second thread takes.
+// some 15 us for who runs there, and 60 to 80 us for who runs elsewhere and is woken twice across processors. So slots are set by this thread where a boot runs
+// elsewhere, and by the booting thread itself where that is on the first processor: the worker would only take the processor from it in the middle.
 //
 // Only where there is a processor to spare: threads that boot VMs at the same time, and a helper that comes too late, are a sign that there is none. Two threads
 // that did nothing but boot made a fifth fewer VMs with it.
@@ -25,11 +25,15 @@ class BootHelper {
   BootHelper(const BootHelper&) = delete;
   BootHelper& operator=(const BootHelper&) = delete;
 
+  // Whether the calling thread is where the kernel's worker is.
+  static bool is_on_first_processor() noexcept;
+
   // Work that the helper does, if it is free and comes to it before finish() does; so nobody waits for a thread that does not run.
   class Part {
    public:
-    // `work` must not throw anything but what finish() is to throw. What it uses must outlive this object.
-    Part(BootHelper& helper, std::function<void()> work);
+    // `work` must not throw anything but what finish() is to throw. What it uses must outlive this object. It is told whether it is beside the other thread, whose
+    // time it does not take then.
+    Part(BootHelper& helper, std::function<void(bool is_beside)> work);
     // Waits until the work is done, or withdrawn if it has not begun.
     ~Part();
     Part(const Part&) = delete;
@@ -39,10 +43,10 @@ class BootHelper {
 
    private:
     friend class BootHelper;
-    void run() noexcept;
+    void run(bool is_beside) noexcept;
 
     BootHelper& helper_;
-    std::function<void()> work_;
+    std::function<void(bool is_beside)> work_;
     std::exception_ptr error_;
     bool is_over_ = false;
     // Guarded by the helper's lock.

@@ -33,6 +33,11 @@ GuestMemory::GuestMemory(std::shared_ptr<const Image> image, uint64_t max_linear
   uint64_t initial_bytes = 0;
   for (const LinearLayout& memory : image_->layout().memories) initial_bytes += memory.initial_bytes;
   max_linear_bytes_ = std::max(max_linear_bytes_, initial_bytes);
+}
+
+void GuestMemory::map() {
+  if (low_.base() != nullptr) return;
+  regions_.clear();
   reserve();
   map_segments();
   for (size_t i = 0; i < regions_.size(); i++) regions_[i].linear.attach(regions_[i].base, regions_[i].backed_bytes, &host_writes_);
@@ -95,6 +100,32 @@ void GuestMemory::map_segments() {
                         static_cast<off_t>(first.file_offset));
     if (mapped == MAP_FAILED) fail_errno("BARECELL_KVM_FAILED", "cannot map the image");
   }
+}
+
+void GuestMemory::populate() noexcept {
+  std::shared_ptr<const PristinePages> written = image_->written_by_boot();
+  if (written == nullptr) return;
+  const ImageLayout& layout = image_->layout();
+  // Every boot writes these, which are no part of what is gone back to (is_scratch()).
+  populate_pages(layout.mailbox_gpa, BC_PAGE_SIZE);
+  populate_pages(layout.stack_gpa + layout.stack_bytes - BC_PAGE_SIZE, BC_PAGE_SIZE);
+  for (size_t i = 0; i < written->count();) {
+    uint64_t begin = written->at(i).gpa;
+    uint64_t end = begin;
+    for (; i < written->count() && written->at(i).gpa == end; i++) end += BC_PAGE_SIZE;
+    populate_pages(begin, end - begin);
+  }
+}
+
+// Of linear memory only what has small pages in any case: a small page where a large one could be keeps that away.
+void GuestMemory::populate_pages(uint64_t gpa, uint64_t size_bytes) noexcept {
+  uint8_t* at = image_memory(gpa, size_bytes);
+  for (size_t i = 0; at == nullptr && i < regions_.size(); i++) {
+    uint64_t offset = gpa - image_->layout().memories[i].gpa;
+    uint64_t end = std::min(regions_[i].backed_bytes, kSmallBytes);
+    if (offset < end && size_bytes <= end - offset) at = regions_[i].base + offset;
+  }
+  if (at != nullptr) madvise(at, size_bytes, MADV_POPULATE_WRITE);
 }
 
 void GuestMemory::register_slots(int vm_fd, bool logs) {
@@ -176,7 +207,7 @@ void GuestMemory::set_slot(const Slot& slot, uint64_t size_bytes) {
 
 uint8_t* GuestMemory::image_memory(uint64_t gpa, uint64_t size_bytes) noexcept {
   uint64_t end = image_->layout().image_end_gpa;
-  if (gpa < BC_PAGE_SIZE || gpa > end || size_bytes > end - gpa) return nullptr;
+  if (low_.base() == nullptr || gpa < BC_PAGE_SIZE || gpa > end || size_bytes > end - gpa) return nullptr;
   return low_.base() + gpa;
 }
 

@@ -17,8 +17,15 @@ namespace barecell {
 
 class GuestMemory {
  public:
-  // Maps the image, without a VM yet. `max_linear_bytes`: how far memory.grow may go, all linear memories together.
+  // `max_linear_bytes`: how far memory.grow may go, all linear memories together.
   GuestMemory(std::shared_ptr<const Image> image, uint64_t max_linear_bytes);
+
+  // Maps the image, if that is not done yet. Before it there is no memory: whatever is asked for lies outside.
+  void map();
+
+  // Gives the pages that an earlier boot of the image wrote memory of their own, which the guest would wait for at its first touch of each. A wish: where
+  // nothing is known, or the kernel is older than Linux 5.14, it is the guest that waits.
+  void populate() noexcept;
 
   // Gives the mappings to a VM as memory slots. `logs`: whether KVM is to note what the guest writes (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 is on).
   void register_slots(int vm_fd, bool logs);
@@ -103,6 +110,7 @@ class GuestMemory {
 
   void reserve();
   void map_segments();
+  void populate_pages(uint64_t gpa, uint64_t size_bytes) noexcept;
   Slot& add_slot(uint64_t gpa, uint8_t* host, uint64_t size_bytes, bool is_bulk = false);
   uint64_t bulk_start(uint32_t index) noexcept;
   bool is_bulk_worthwhile(uint64_t from, uint64_t end) noexcept;

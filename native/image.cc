@@ -86,7 +86,13 @@ std::shared_ptr<const PristinePages> Image::share(const std::vector<PageView>& p
   auto made = std::make_shared<const PristinePages>(pages);
   // VMs that are all different (each with other grants) need not be compared with all the others.
   if (shared_.size() < kMaxShared) shared_.push_back(made);
+  if (written_by_boot_ == nullptr && made->count() <= kMaxKept) written_by_boot_ = made;
   return made;
+}
+
+std::shared_ptr<const PristinePages> Image::written_by_boot() const {
+  std::lock_guard lock(mutex_);
+  return written_by_boot_;
 }
 
 // Linear memories lie at 4 GiB and above, or have holes before them; in the file they follow each other, so that its size stays reasonable.

@@ -71,9 +71,13 @@ class Image {
 
   // The pages that an instantiation wrote, as an object that VMs with the same ones share. From any thread.
   std::shared_ptr<const PristinePages> share(const std::vector<PageView>& pages) const;
+  // Those of the first instantiation, from when that was; null if it wrote more than a few. From any thread.
+  std::shared_ptr<const PristinePages> written_by_boot() const;
 
  private:
   static constexpr size_t kMaxShared = 8;
+  // 256 KiB for an image of which no VM lives.
+  static constexpr size_t kMaxKept = 64;
 
   void place_segments(const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle);
   void require_same(const std::vector<std::span<const uint8_t>>& contents, std::span<const uint8_t> bundle);
@@ -87,6 +91,7 @@ class Image {
   mutable std::mutex mutex_;
   mutable Mapping view_;  // made when a page is first asked for
   mutable std::vector<std::weak_ptr<const PristinePages>> shared_;
+  mutable std::shared_ptr<const PristinePages> written_by_boot_;
 };
 
 }  // namespace barecell

@@ -42,11 +42,10 @@ struct VmOptions {
 // When each step of a boot was done, CLOCK_MONOTONIC nanoseconds; 0: not reached.
 struct Timeline {
   int64_t begin_ns = monotonic_ns();
-  int64_t memory_mapped_ns = 0;
   int64_t vm_created_ns = 0;
   int64_t vcpu_created_ns = 0;
-  int64_t cpuid_set_ns = 0;   // and MSRs
-  int64_t slots_set_ns = 0;   // begun when the VM was created: boot_helper.h
+  int64_t cpuid_set_ns = 0;     // and MSRs
+  int64_t memory_given_ns = 0;  // mapped, and the slots set; begun when the VM was created: boot_helper.h
   int64_t registers_set_ns = 0;
   int64_t ready_ns = 0;
   uint64_t guest_tsc[BC_STAGE_COUNT] = {};

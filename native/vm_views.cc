@@ -110,11 +110,10 @@ Napi::Value VmBinding::timeline(const Napi::CallbackInfo& info) {
     auto set = [&](const char* name, int64_t at) {
       object.Set(name, static_cast<double>(at == 0 ? 0 : at - timeline.begin_ns));
     };
-    set("memoryMappedNs", timeline.memory_mapped_ns);
     set("vmCreatedNs", timeline.vm_created_ns);
-    set("slotsSetNs", timeline.slots_set_ns);
     set("vcpuCreatedNs", timeline.vcpu_created_ns);
     set("cpuidSetNs", timeline.cpuid_set_ns);
+    set("memoryGivenNs", timeline.memory_given_ns);
     set("registersSetNs", timeline.registers_set_ns);
     set("readyNs", timeline.ready_ns);
     object.Set("tscKhz", timeline.tsc_khz);

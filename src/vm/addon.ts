@@ -170,9 +170,8 @@ export interface NativePreopen {
 
 /** Nanoseconds since the boot began (0: not reached), and the guest's time stamp counter at each stage (low 32 bits). */
 export interface NativeTimeline {
-  readonly memoryMappedNs: number;
   readonly vmCreatedNs: number;
-  readonly slotsSetNs: number;
+  readonly memoryGivenNs: number;
   readonly vcpuCreatedNs: number;
   readonly cpuidSetNs: number;
   readonly registersSetNs: number;

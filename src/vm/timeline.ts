@@ -27,12 +27,11 @@ const GUEST_STAGES: readonly string[] = [
 
 export function describeTimeline(native: NativeTimeline): Timeline {
   const host: readonly (readonly [string, number])[] = [
-    ["map memory", native.memoryMappedNs],
     ["create VM", native.vmCreatedNs],
     ["create vCPU", native.vcpuCreatedNs],
     ["CPUID and MSRs", native.cpuidSetNs],
-    // Another thread began with them when the VM was there: what is left to wait for.
-    ["memory slots", native.slotsSetNs],
+    // Another thread began with it when the VM was there, if there is one: what is left to wait for.
+    ["memory and its slots", native.memoryGivenNs],
     ["registers", native.registersSetNs],
   ];
   const steps: TimelineStep[] = [];

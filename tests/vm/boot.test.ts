@@ -40,7 +40,7 @@ describe.each(["staged", "direct"] as const)("boot: %s", (boot) => {
         at = step.startUs + step.durationUs;
       }
       const names = steps.map((step) => step.name);
-      for (const name of ["create VM", "memory slots", "create vCPU", "module's own start"])
+      for (const name of ["create VM", "memory and its slots", "create vCPU", "module's own start"])
         expect(names).toContain(name);
       expect(names.includes("real mode to protected mode")).toBe(boot === "staged");
     }));
