@@ -73,6 +73,18 @@ bool BootHelper::start() noexcept {
   return thread_.joinable();
 }
 
+// With the lock held. It may run where the booting thread may, and the system call is made when that has moved. False: there is no other processor.
+bool BootHelper::keep_off(int processor) noexcept {
+  if (processor == kept_off_) return true;
+  cpu_set_t others;
+  // Fails where there are more processors than a set can name: so many that it does not matter.
+  if (processor < 0 || sched_getaffinity(0, sizeof others, &others) != 0) return true;
+  CPU_CLR(static_cast<size_t>(processor), &others);
+  if (CPU_COUNT(&others) == 0) return false;
+  if (pthread_setaffinity_np(thread_.native_handle(), sizeof others, &others) == 0) kept_off_ = processor;
+  return true;
+}
+
 // With the lock held.
 bool BootHelper::is_worthwhile() noexcept {
   auto now = std::chrono::steady_clock::now();
@@ -83,9 +95,11 @@ bool BootHelper::is_worthwhile() noexcept {
   }
   // A process that boots once is better off without: making the thread takes as long as it saves.
   if (is_first || !start() || now - alone_since_ < kAlone) return false;
-  if (left_out_ == 0) return true;
-  left_out_--;
-  return false;
+  if (left_out_ > 0) {
+    left_out_--;
+    return false;
+  }
+  return keep_off(sched_getcpu());
 }
 
 void BootHelper::offer(Part* part) noexcept {

@@ -4,6 +4,9 @@
 // some 15 us for who runs there, and 60 to 80 us for who runs elsewhere and is woken twice across processors. So slots are set by this thread where a boot runs
 // elsewhere, and by the booting thread itself where that is on the first processor: the worker would only take the processor from it in the middle.
 //
+// It is kept off the processor of the boot that it helps: in a VM, the scheduler takes an idle processor for one that the host has taken away
+// (vcpu_is_preempted()), wakes the thread where the boot runs, and then the two take turns.
+//
 // Only where there is a processor to spare: threads that boot VMs at the same time, and a helper that comes too late, are a sign that there is none. Two threads
 // that did nothing but boot made a fifth fewer VMs with it.
 #pragma once
@@ -55,6 +58,7 @@ class BootHelper {
 
  private:
   bool start() noexcept;
+  bool keep_off(int processor) noexcept;
   bool is_worthwhile() noexcept;
   void offer(Part* part) noexcept;
   // True: nobody has begun it, and nobody will.
@@ -70,6 +74,8 @@ class BootHelper {
   std::atomic<Part*> running_{nullptr};
   bool closing_ = false;
   bool cannot_start_ = false;
+  // The processor that it is kept off; -1: none.
+  int kept_off_ = -1;
   // Who made the last offer, and since when it has been one thread only.
   std::thread::id last_thread_;
   std::chrono::steady_clock::time_point alone_since_{};
