@@ -16,7 +16,8 @@ export async function measureColdBoot(
   boot: "staged" | "direct",
   subject: Subject,
 ): Promise<Measurement> {
-  const total = sampleCount(settings, 400, 2 * BATCH);
+  // Many: the processor of a shared host has two speeds, which change every few batches, and each side gets its share of both.
+  const total = sampleCount(settings, 2000, 2 * BATCH);
   const floorOptions = ["--boot", boot, "--steps", ...subject.floorCall];
   // Before this process has ever had a VM: one that it keeps would spare the floor the costs of being the only one (see README.md).
   const aloneReport = await runFloor(settings.floor, subject.path, [

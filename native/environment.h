@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "counter_slab.h"
 #include "loop_signal.h"
 #include "vcpu_threads.h"
 #include "vm.h"
@@ -43,6 +44,7 @@ class Environment {
   // Shared with what is woken, as the live VMs are with theirs.
   const std::shared_ptr<Wakers>& wakers() noexcept { return wakers_; }
 
+  CounterSlab counters;
   Napi::FunctionReference image_constructor;
   Napi::FunctionReference pipe_constructor;
 

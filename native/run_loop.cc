@@ -225,7 +225,7 @@ bool Vm::handle_import(size_t index, Outcome& outcome) {
     outcome.detail = "it wrote to the closed port of import " + std::to_string(index);
     return true;
   }
-  std::atomic_ref<uint64_t>((*counts_)[index]).fetch_add(1, std::memory_order_relaxed);
+  std::atomic_ref<uint64_t>(counts_[index]).fetch_add(1, std::memory_order_relaxed);
   if (host_calls_left_ == 0) {
     take_registers(outcome);
     outcome.kind = OutcomeKind::HostCalls;
@@ -299,7 +299,7 @@ void Vm::handle_grow() {
   uint64_t pages = box->grow_pages;
   uint32_t memory = box->grow_memory;
   box->grow_result = memory_.grow(memory, pages);
-  std::atomic_ref<uint64_t>(counts_->back()).store(memory_.refusals(), std::memory_order_relaxed);
+  std::atomic_ref<uint64_t>(counts_.back()).store(memory_.refusals(), std::memory_order_relaxed);
 }
 
 void Vm::take_registers(Outcome& outcome) const {

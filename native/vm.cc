@@ -13,10 +13,18 @@ namespace barecell {
 Vm::Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options)
     : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes), answers_(options_.answers), start_(options_.start), output_(options_.output) {
   options_.imports.resize(image_->layout().import_memories.size());
-  counts_->resize(options_.imports.size() + 1);
+  auto counts = std::make_shared<std::vector<uint64_t>>(options_.imports.size() + 1);
+  counts_ = *counts;
+  counts_owner_ = std::move(counts);
 }
 
 Vm::~Vm() = default;
+
+void Vm::count_in(std::shared_ptr<void> owner, std::span<uint64_t> counts) {
+  if (vcpu_ || counts.size() != counts_.size()) throw Failure("BARECELL_INTERNAL", "counters after the boot, or too few");
+  counts_ = counts;
+  counts_owner_ = std::move(owner);
+}
 
 void Vm::create() {
   vm_ = kvm_->create_vm();

@@ -94,9 +94,11 @@ class Vm {
   const Image& image() const noexcept { return *image_; }
   const ExitCounts& exits() const noexcept { return exits_; }
   // For each import, how often it was called.
-  std::span<const uint64_t> host_calls() const noexcept { return std::span(*counts_).first(options_.imports.size()); }
-  // The same, and then how often growth was refused; to be kept, also by another thread.
-  std::shared_ptr<std::vector<uint64_t>> counts() const noexcept { return counts_; }
+  std::span<const uint64_t> host_calls() const noexcept { return counts_.first(options_.imports.size()); }
+  // Those, and how often growth was refused.
+  size_t count_of_counts() const noexcept { return counts_.size(); }
+  // Where to count from now on, zeros: before the boot. `owner` keeps them.
+  void count_in(std::shared_ptr<void> owner, std::span<uint64_t> counts);
   const RunUsage& usage() const noexcept { return usage_; }
   int vm_fd() const noexcept { return vm_.get(); }
   int vcpu_fd() const noexcept { return vcpu_.get(); }
@@ -147,7 +149,8 @@ class Vm {
   StopControl stop_;
   ExitCounts exits_;
   // Others read while this thread counts: std::atomic_ref.
-  std::shared_ptr<std::vector<uint64_t>> counts_ = std::make_shared<std::vector<uint64_t>>();
+  std::span<uint64_t> counts_;
+  std::shared_ptr<void> counts_owner_;  // of their memory
   RunUsage usage_;
   uint64_t host_calls_left_ = 0;
   int64_t fuel_ = 0;

@@ -46,14 +46,13 @@ std::shared_ptr<CallTrace> read_call_trace(const Napi::Value& value, Environment
 }
 
 // How often each import was called, in the order of the manifest, and how often growth was refused: a BigUint64Array that goes on to show the counts as they are, while a run goes on and when
-// the VM is gone. To be asked for once.
+// the VM is gone. To be asked for before the boot.
 Napi::Value VmBinding::counts(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    std::shared_ptr<std::vector<uint64_t>> counts = any_vm().counts();
-    auto* held = new std::shared_ptr<std::vector<uint64_t>>(counts);
-    auto buffer = Napi::ArrayBuffer::New(
-        info.Env(), counts->data(), counts->size() * sizeof(uint64_t), [](Napi::Env, void*, std::shared_ptr<std::vector<uint64_t>>* hint) { delete hint; }, held);
-    return Napi::BigUint64Array::New(info.Env(), counts->size(), buffer, 0);
+    Vm& vm = idle_vm();
+    CounterSlab::Stretch stretch = Environment::of(info.Env()).counters.take(info.Env(), vm.count_of_counts());
+    vm.count_in(std::move(stretch.owner), stretch.counters);
+    return stretch.view;
   });
 }
 
