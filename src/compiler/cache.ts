@@ -50,9 +50,9 @@ export function cacheKey(
     simde: simdeIdentity(),
     flags: [
       ...COMMON_FLAGS,
-      ...moduleFlags(options.level),
+      ...moduleFlags(options.level, true),
       // Of what gains nothing from a higher level (parts.ts).
-      ...moduleFlags(1),
+      ...moduleFlags(1, true),
       ...targetFlags(options.targetCpu),
       ...meteringFlags(options.metering),
     ],

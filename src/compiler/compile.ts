@@ -204,9 +204,10 @@ function imageSources(
 ): Omit<Sources, "include" | "cache" | "runtimeKey"> {
   const entries = new EntryList(units, !options.instantiateAtBoot);
   const generated = numberFunctionTypes(translations.map(({ source }) => source));
-  const hasVectors = translations.map(usesVectors);
+  const withVectors = translations.map(usesVectors);
+  const hasVectors = withVectors.includes(true);
   const capacities = tableCapacities(units, generated, options.maxTableElements);
-  const manifest = describeImage(units, plan, entries, capacities, version, options);
+  const manifest = describeImage(units, plan, entries, capacities, version, options, hasVectors);
   const linear = plan.memories.map(({ module, index }, place) => {
     const { bytes, info } = units[module] as CompileUnit;
     return linearLayout(bytes, info, index, place);
@@ -219,13 +220,13 @@ function imageSources(
       const name = moduleName(module);
       const adapted =
         HIDDEN +
-        (hasVectors[module] ? VECTOR_HEADER : "") +
+        (withVectors[module] ? VECTOR_HEADER : "") +
         (payments[module] ? FUEL_HEADER : "") +
         adaptIndirectCalls(adaptGeneratedCode(source, base, dataInImage(info), payments[module]), name);
       return divide(name, filesOf(adapted), options.level);
     }),
     glueC:
-      (hasVectors.includes(true) ? VECTOR_HEADER : "") +
+      (hasVectors ? VECTOR_HEADER : "") +
       glueSource({
         units,
         plan,
@@ -244,7 +245,7 @@ function imageSources(
     linearScript: linearLinkerScript(linear),
     linkedSymbols: linkedSymbols(units, plan),
     symbols: linkerSymbols(units, capacities, linear, options),
-    simde: hasVectors.includes(true) ? findSimde() : undefined,
+    simde: hasVectors ? findSimde() : undefined,
   };
 }
 

@@ -35,6 +35,7 @@ export function describeImage(
   capacities: readonly (readonly number[])[],
   compiler: string,
   options: LeveledOptions,
+  hasVectors: boolean,
 ): Manifest {
   const functionIndexes = units.map(({ info }) => functionIndexesOf(info));
   return {
@@ -43,7 +44,7 @@ export function describeImage(
       barecell: packageVersion,
       compiler,
       flags: [
-        ...moduleFlags(options.level),
+        ...moduleFlags(options.level, hasVectors),
         ...targetFlags(options.targetCpu),
         ...meteringFlags(options.metering),
         ...COMMON_FLAGS,
