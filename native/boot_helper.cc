@@ -73,7 +73,7 @@ bool BootHelper::start() noexcept {
   return thread_.joinable();
 }
 
-// With the lock held. It may run where the booting thread may, and the system call is made when that has moved. False: there is no other processor.
+// With the lock held. It may run where the booting thread may; that is looked at when that has moved, not at each boot. False: there is no other processor.
 bool BootHelper::keep_off(int processor) noexcept {
   if (processor == kept_off_) return true;
   cpu_set_t others;

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BarecellError, systemErrorCode } from "../errors.ts";
 import type { TargetCpu } from "../image/target-cpu.ts";
+import { placeLoops } from "./loop-placement.ts";
 import { type CodeLevel, type LeveledOptions, toolLimits } from "./options.ts";
 import type { SourceFile } from "./parts.ts";
 import { runTool } from "./process.ts";
@@ -165,7 +166,6 @@ export async function buildImage(
     "-isystem",
     sources.include,
     ...(sources.simde === undefined ? ["-nostdinc"] : ["-idirafter", sources.simde]),
-    "-c",
   ];
   const cc = (...args: string[]) =>
     runTool("the C compiler", [compiler.path, ...shared, ...args], folder, limits);
@@ -176,22 +176,30 @@ export async function buildImage(
   const inTurn = [...units].sort((a, b) => compileCost(b) - compileCost(a));
   const makeRuntime = async (): Promise<Uint8Array> => {
     const objects = RUNTIME_SOURCES.map((name) => name.replace(/\.[cS]$/, ".o"));
-    await cc(...RUNTIME_FLAGS, ...RUNTIME_SOURCES.map((name) => join(STUBS, name)));
+    await cc("-c", ...RUNTIME_FLAGS, ...RUNTIME_SOURCES.map((name) => join(STUBS, name)));
     const link = ["-r", "-nostdlib", ...objects, "-o", RUNTIME_OBJECT];
     await runTool("the linker", [compiler.path, ...link], folder, limits);
     return readLinked(join(folder, RUNTIME_OBJECT));
+  };
+  const compileUnit = async ({ name, level }: SourceFile): Promise<void> => {
+    const flags = moduleFlags(level, hasVectors);
+    if (level !== 2 && level !== 3) {
+      await cc("-c", ...flags, name);
+      return;
+    }
+    const assembly = name.replace(/\.c$/, ".s");
+    await cc("-S", ...flags, name);
+    const path = join(folder, assembly);
+    await writeFile(path, placeLoops(await readFile(path, "utf8")));
+    await cc("-c", ...flags, assembly);
   };
   await inParallel([
     async () => {
       const object = await runtimeObject(sources.runtimeKey, sources.cache, makeRuntime);
       await writeFile(join(folder, RUNTIME_OBJECT), object);
     },
-    ...inTurn.map(
-      ({ name, level }) =>
-        () =>
-          cc(...moduleFlags(level, hasVectors), name),
-    ),
-    () => cc(...moduleFlags(options.level, hasVectors), "glue.c", "image.S"),
+    ...inTurn.map((unit) => () => compileUnit(unit)),
+    () => cc("-c", ...moduleFlags(options.level, hasVectors), "glue.c", "image.S"),
   ]);
   options.onProgress("link");
   const defsym = [...sources.symbols].map(([name, value]) => `-Wl,--defsym,${name}=${value}`);
