@@ -10,10 +10,10 @@ const folder = mkdtempSync(join(tmpdir(), "barecell-loops-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const ALIGN = "\t.p2align 5\n\t.p2align 3\n";
-/** A loop of so many bytes: instructions of one byte, and a jump of two, or of six where it is long. */
+/** A loop of so many bytes and twelve lines: the last one is a jump of two bytes, or of six where it is long. */
 function loop(label: string, bytes: number, head = ALIGN): string {
   const jump = bytes > 128 ? 6 : 2;
-  return `${head}${label}:\n\t.skip ${bytes - jump}, 0x90\n\tjne\t${label}\n`;
+  return `${head}${label}:\n${"\tnop\n".repeat(10)}\t.skip ${bytes - jump - 10}, 0x90\n\tjne\t${label}\n`;
 }
 const functionOf = (body: string): string =>
   `\t.text\n\t.p2align 4\n\t.globl\tf\n\t.type\tf, @function\nf:\n\t.cfi_startproc\n${body}\tret\n\t.cfi_endproc\n\t.size\tf, .-f\n`;
@@ -31,7 +31,7 @@ function placesOf(assembly: string): Map<string, number> {
 
 describe("a loop", () => {
   const cases: readonly (readonly [bytes: number, offset: number])[] = [
-    [3, 0],
+    [20, 0],
     [40, 0],
     [64, 0],
     [65, 32],
@@ -53,7 +53,7 @@ describe("a loop", () => {
   });
 
   it("with jumps to its head from within is as long as the last of them", () => {
-    const body = `${ALIGN}.L3:\n\t.skip 30, 0x90\n\tje\t.L3\n\t.skip 37, 0x90\n\tjne\t.L3\n`;
+    const body = `${ALIGN}.L3:\n${"\tnop\n".repeat(10)}\t.skip 20, 0x90\n\tje\t.L3\n\t.skip 37, 0x90\n\tjne\t.L3\n`;
     const places = placesOf(placeLoops(functionOf(body)));
     expect((places.get(".L3") ?? -1) % 64).toBe(32);
   });
@@ -68,7 +68,7 @@ describe("a loop", () => {
   });
 
   it("two of them, each by itself", () => {
-    const places = placesOf(placeLoops(functionOf(loop(".L3", 71) + loop(".L4", 20))));
+    const places = placesOf(placeLoops(functionOf(loop(".L3", 71) + loop(".L4", 30))));
     expect((places.get(".L3") ?? -1) % 64).toBe(32);
     expect((places.get(".L4") ?? -1) % 64).toBe(0);
   });
@@ -84,6 +84,7 @@ describe("what stays as it is", () => {
       "a jump from another section",
       functionOf(`${ALIGN}.L3:\n\tnop\n\t.section\t.text.unlikely\n\tjmp\t.L3\n\t.text\n`),
     ],
+    ["a loop of few instructions", functionOf(`${ALIGN}.L3:\n\t.skip 69, 0x90\n\tjne\t.L3\n`)],
     ["a long loop", functionOf(`${ALIGN}.L3:\n${"\tnop\n".repeat(60)}\tjne\t.L3\n`)],
     ["no code at all", ""],
   ])("%s", (_, text) => expect(placeLoops(text)).toBe(text));
@@ -91,9 +92,10 @@ describe("what stays as it is", () => {
 
 it("the text of a real function is changed at its loop only", () => {
   const source = join(folder, "g.c");
+  const steps = Array.from({ length: 6 }, (_, i) => `s += a[i + ${i}] * ${2 * i + 3};`).join(" ");
   writeFileSync(
     source,
-    'int g(int* a, int n) { int s = 0; for (int i = 0; i < n; i++) { s += a[i] * 3; __asm__ volatile("" ::: "memory"); } return s; }\n',
+    `int g(int* a, int n) { int s = 0; for (int i = 0; i < n; i++) { ${steps} __asm__ volatile("" ::: "memory"); } return s; }\n`,
   );
   const assembly = join(folder, "g.s");
   execFileSync("gcc", ["-O2", "-falign-loops=32", "-S", source, "-o", assembly]);
