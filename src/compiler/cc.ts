@@ -190,7 +190,8 @@ export async function buildImage(
     const assembly = name.replace(/\.c$/, ".s");
     await cc("-S", ...flags, name);
     const path = join(folder, assembly);
-    await writeFile(path, placeLoops(await readFile(path, "utf8")));
+    const text = Buffer.from(await readMade("the C compiler", path)).toString("utf8");
+    await writeFile(path, placeLoops(text));
     await cc("-c", ...flags, assembly);
   };
   await inParallel([
@@ -247,12 +248,15 @@ async function inParallel(jobs: readonly (() => Promise<unknown>)[]): Promise<vo
 }
 
 /** What the linker made. @throws BARECELL_COMPILE_FAILED if it made nothing */
-export async function readLinked(path: string): Promise<Uint8Array> {
+export const readLinked = (path: string): Promise<Uint8Array> => readMade("the linker", path);
+
+/** @throws BARECELL_COMPILE_FAILED if there is nothing */
+async function readMade(tool: string, path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
   } catch (cause) {
     if (systemErrorCode(cause) !== "ENOENT") throw cause;
-    throw new BarecellError("BARECELL_COMPILE_FAILED", "the linker was content, but wrote no file", {
+    throw new BarecellError("BARECELL_COMPILE_FAILED", `${tool} was content, but wrote no file`, {
       cause,
     });
   }
