@@ -9,34 +9,38 @@
 #define isinf(x) __builtin_isinf(x)
 #define signbit(x) __builtin_signbit(x)
 
-/* ROUNDSS/ROUNDSD (SSE4.1): the immediate names the direction; bit 3 leaves the inexact flag alone. Written out because gcc calls
- * libm for these under -frounding-math. */
-#define BC_ROUND(name, type, suffix, mode)                             \
-  static inline type name(type x) {                                    \
-    type result;                                                       \
-    __asm__("round" suffix " $" mode ", %1, %0" : "=x"(result) : "x"(x)); \
-    return result;                                                     \
-  }
-BC_ROUND(nearbyint, double, "sd", "8")
-BC_ROUND(nearbyintf, float, "ss", "8")
-BC_ROUND(floor, double, "sd", "9")
-BC_ROUND(floorf, float, "ss", "9")
-BC_ROUND(ceil, double, "sd", "10")
-BC_ROUND(ceilf, float, "ss", "10")
-BC_ROUND(trunc, double, "sd", "11")
-BC_ROUND(truncf, float, "ss", "11")
-#undef BC_ROUND
+/*
+ * One scalar instruction: its result, of nothing but its operands. SSE's own encodings leave the upper bits of the result's register as they are, and so wait for
+ * whoever wrote that last; and some processors take long over them while AVX state is in use (Intel's Optimization Reference Manual, 15.3).
+ */
+#ifdef __AVX__
+#define BC_SSE1(instruction, result, x) __asm__("v" instruction "%1, %1, %0" : "=x"(result) : "x"(x))
+#define BC_SSE2(instruction, result, x, y) __asm__("v" instruction "%2, %1, %0" : "=x"(result) : "x"(x), "x"(y))
+#define BC_SSE_TO_INTEGER(instruction, result, x) __asm__("v" instruction "%1, %0" : "=r"(result) : "x"(x))
+#else
+#define BC_SSE1(instruction, result, x) __asm__(instruction "%0, %0" : "=x"(result) : "0"(x))
+#define BC_SSE2(instruction, result, x, y) __asm__(instruction "%2, %0" : "=x"(result) : "0"(x), "x"(y))
+#define BC_SSE_TO_INTEGER(instruction, result, x) __asm__(instruction "%1, %0" : "=r"(result) : "x"(x))
+#endif
 
-static inline double sqrt(double x) {
-  double result;
-  __asm__("sqrtsd %1, %0" : "=x"(result) : "x"(x));
-  return result;
-}
-static inline float sqrtf(float x) {
-  float result;
-  __asm__("sqrtss %1, %0" : "=x"(result) : "x"(x));
-  return result;
-}
+#define BC_FUNCTION(name, type, instruction) \
+  static inline type name(type x) {          \
+    type result;                             \
+    BC_SSE1(instruction, result, x);         \
+    return result;                           \
+  }
+/* The immediate names the direction; bit 3 leaves the inexact flag alone (SSE4.1). Written out because gcc calls libm for these under -frounding-math. */
+BC_FUNCTION(nearbyint, double, "roundsd $8, ")
+BC_FUNCTION(nearbyintf, float, "roundss $8, ")
+BC_FUNCTION(floor, double, "roundsd $9, ")
+BC_FUNCTION(floorf, float, "roundss $9, ")
+BC_FUNCTION(ceil, double, "roundsd $10, ")
+BC_FUNCTION(ceilf, float, "roundss $10, ")
+BC_FUNCTION(trunc, double, "roundsd $11, ")
+BC_FUNCTION(truncf, float, "roundss $11, ")
+BC_FUNCTION(sqrt, double, "sqrtsd ")
+BC_FUNCTION(sqrtf, float, "sqrtss ")
+#undef BC_FUNCTION
 
 #define fabs __builtin_fabs
 #define fabsf __builtin_fabsf

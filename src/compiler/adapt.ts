@@ -94,6 +94,11 @@ const CHANGES: readonly Change[] = [
 `,
   },
   {
+    why: "what the processor tells of floating-point numbers by itself is not asked in C",
+    from: "static inline void memory_fill(wasm_rt_memory_t* mem, u64 d, u32 val, u64 n) {\n",
+    to: '#include "numeric.h"\nstatic inline void memory_fill(wasm_rt_memory_t* mem, u64 d, u32 val, u64 n) {\n',
+  },
+  {
     why: "an element segment's imported function is told from the module's own",
     from: "typedef enum { RefFunc, RefNull, GlobalGet } wasm_elem_segment_expr_type_t;",
     to: "typedef enum { RefFunc, RefImport, RefNull, GlobalGet } wasm_elem_segment_expr_type_t;",
