@@ -12,7 +12,7 @@
 #ifndef BARECELL_ABI_H
 #define BARECELL_ABI_H
 
-#define BC_ABI_VERSION 5
+#define BC_ABI_VERSION 6
 
 /* ---- Address map ------------------------------------------------------------------------------------------
  *
@@ -152,9 +152,12 @@
 #define BC_MAILBOX_OUTPUT 184
 /* Output that the guest keeps for a while lies in a log right behind the mailbox: records, each a bc_output_record and its bytes. */
 #define BC_OUTPUT_LOG_BYTES 0x4000
+#define BC_MAILBOX_INPUT 208
+/* Input that the host gives ahead lies behind that log. */
+#define BC_INPUT_BYTES 0x10000
 /* What a program asks for when it starts: fills the rest of the mailbox's header. What does not fit is the host's to answer. */
-#define BC_MAILBOX_START 208
-#define BC_START_BYTES 1808
+#define BC_MAILBOX_START 224
+#define BC_START_BYTES 1792
 #define BC_FDSTAT_BYTES 24
 /* Instead of a name's length: no directory that the host handed in. */
 #define BC_NO_NAME 0xffffffff
@@ -238,6 +241,17 @@ typedef struct bc_output_record {
   uint32_t bytes;  /* OUT that follow, without padding */
 } bc_output_record;
 
+/*
+ * The next bytes of the file that the guest read last, so that several reads cost one VM exit. The host takes what is left back at every exit, before it does
+ * anything else: nothing of it outlives what the guest does otherwise. No bytes and no end: there is nothing to be had without an exit.
+ */
+typedef struct bc_input {
+  uint32_t fd;      /* IN  whose bytes they are */
+  uint32_t bytes;   /* IN  how many, BC_INPUT_BYTES at most */
+  uint32_t at_end;  /* IN  whether there is nothing behind them, and nothing can come there but by the guest's own doing */
+  uint32_t taken;   /* OUT how many of them the guest has read; IN 0 */
+} bc_input;
+
 /* A descriptor that is open at the start. */
 typedef struct bc_descriptor {
   uint8_t fdstat[BC_FDSTAT_BYTES]; /* WASI preview 1, `fdstat` */
@@ -272,6 +286,7 @@ typedef struct bc_mailbox {
   uint32_t max_table_elements;        /* IN  how far table.grow may go, for each table */
   uint32_t reserved2;
   bc_output output;
+  bc_input input;
   bc_start start;                     /* IN */
   bc_slot slots[];                    /* both: arguments before, results after */
 } bc_mailbox;
@@ -293,6 +308,7 @@ BC_CONTRACT(__builtin_offsetof(bc_mailbox, answers) == BC_MAILBOX_ANSWERS);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, fuel) == BC_MAILBOX_FUEL);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, max_table_elements) == BC_MAILBOX_MAX_TABLE_ELEMENTS);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, output) == BC_MAILBOX_OUTPUT);
+BC_CONTRACT(__builtin_offsetof(bc_mailbox, input) == BC_MAILBOX_INPUT);
 BC_CONTRACT(__builtin_offsetof(bc_mailbox, start) == BC_MAILBOX_START);
 #endif /* __ASSEMBLER__ */
 

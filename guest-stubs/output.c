@@ -9,19 +9,10 @@
 
 extern uint8_t bc_output_log[];
 
-#define BUFFERS_MOST 16
 /* What the host writes at most in one call. */
 #define BYTES_MOST 0x7ffff000u
-/* Some milliseconds of the time stamp counter. */
-#define SELDOM_CYCLES (1u << 24)
 
-/* WASI preview 1, `ciovec`. */
-typedef struct buffer {
-  uint32_t at;
-  uint32_t bytes;
-} buffer;
-
-static bool has_line_end(const wasm_rt_memory_t* memory, const buffer* buffers, uint32_t count) {
+static bool has_line_end(const wasm_rt_memory_t* memory, const bc_buffer* buffers, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
     const uint8_t* from = memory->data + buffers[i].at;
     for (uint32_t j = 0; j < buffers[i].bytes; j++) {
@@ -32,16 +23,16 @@ static bool has_line_end(const wasm_rt_memory_t* memory, const buffer* buffers, 
 }
 
 /* Of a stream that somebody may be watching: whole lines, and what comes seldom, such as a dot each second. Of a file only the latter: it is read later, or now and then. */
-static bool is_to_be_seen_now(bool by_line, const wasm_rt_memory_t* memory, const buffer* buffers, uint32_t count) {
+static bool is_to_be_seen_now(bool by_line, const wasm_rt_memory_t* memory, const bc_buffer* buffers, uint32_t count) {
   static uint64_t last;
   uint64_t now = __builtin_ia32_rdtsc();
-  if (now - last < SELDOM_CYCLES && !(by_line && has_line_end(memory, buffers, count))) return false;
+  if (now - last < BC_SOME_MILLISECONDS && !(by_line && has_line_end(memory, buffers, count))) return false;
   last = now;
   return true;
 }
 
 /* A guest's write is kept as a whole or not at all. */
-static bool keep(const wasm_rt_memory_t* memory, uint32_t fd, const buffer* buffers, uint32_t count, uint64_t bytes) {
+static bool keep(const wasm_rt_memory_t* memory, uint32_t fd, const bc_buffer* buffers, uint32_t count, uint64_t bytes) {
   static uint32_t last_record;
   bc_output* output = &bc_mailbox_page.output;
   uint32_t used = output->used;
@@ -68,15 +59,10 @@ static bool keep(const wasm_rt_memory_t* memory, uint32_t fd, const buffer* buff
 uint32_t bc_fd_write(const wasm_rt_memory_t* memory, uint32_t fd, uint32_t list_at, uint32_t count, uint32_t result_at) {
   const bc_output* output = &bc_mailbox_page.output;
   uint32_t bit = fd < 32 ? 1u << fd : 0;
-  if (!((output->kept | output->dropped) & bit) || count > BUFFERS_MOST) return BC_NO_ANSWER;
-  buffer buffers[BUFFERS_MOST];
-  if (!bc_in_bounds(memory, list_at, count * sizeof(buffer)) || !bc_in_bounds(memory, result_at, sizeof(uint32_t))) return BC_NO_ANSWER;
-  __builtin_memcpy(buffers, memory->data + list_at, count * sizeof(buffer));
-  uint64_t bytes = 0;
-  for (uint32_t i = 0; i < count; i++) {
-    if (!bc_in_bounds(memory, buffers[i].at, buffers[i].bytes)) return BC_NO_ANSWER;
-    bytes += buffers[i].bytes;
-  }
+  if (!((output->kept | output->dropped) & bit)) return BC_NO_ANSWER;
+  bc_buffer buffers[BC_BUFFERS_MOST];
+  uint64_t bytes;
+  if (!bc_read_buffers(memory, list_at, count, buffers, &bytes) || !bc_in_bounds(memory, result_at, sizeof(uint32_t))) return BC_NO_ANSWER;
   if (bytes == 0 || bytes > BYTES_MOST) return BC_NO_ANSWER;
   if (!(output->dropped & bit)) {
     if (bytes > output->room) return BC_NO_ANSWER;

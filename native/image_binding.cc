@@ -40,7 +40,7 @@ void check(const ImageLayout& layout) {
   require(inside(layout.mailbox_gpa, layout.mailbox_bytes) && layout.mailbox_bytes >= BC_MAILBOX_HEADER_BYTES + BC_SLOT_BYTES &&
               layout.mailbox_gpa % sizeof(bc_slot) == 0,
           "mailbox");
-  require(inside(layout.mailbox_gpa + layout.mailbox_bytes, BC_OUTPUT_LOG_BYTES), "mailbox");
+  require(inside(layout.mailbox_gpa + layout.mailbox_bytes, BC_OUTPUT_LOG_BYTES + BC_INPUT_BYTES), "mailbox");
   require(inside(layout.exception_stacks_gpa, BC_IST_COUNT * BC_IST_BYTES), "exceptionStacks");
   require(inside(layout.run_pml4_gpa, BC_PAGE_SIZE), "runPml4Gpa");
   require(inside(layout.stack_gpa, layout.stack_bytes), "stack");

@@ -35,6 +35,7 @@ bool Vm::can_reset_in_place() const noexcept { return pristine_ != nullptr && !n
 // General, segment and control registers and pending events go in with the next entry, through the shared kvm_run page: that costs half a microsecond,
 // and a call of KVM's for a vCPU five (its state is loaded and put for each).
 void Vm::reset_vcpu() {
+  input_.forget();
   prepare_mailbox();
   after_reset_ = true;
   in_ring3_ = false;
@@ -60,6 +61,7 @@ Outcome Vm::rebuild(const RunLimits& limits) {
   vcpu_.reset();
   vm_.reset();
   memory_.forget();
+  input_.forget();
   pristine_.reset();
   in_ring3_ = entered_ = after_reset_ = ended_rough_ = needs_rebuild_ = false;
   return boot(limits);

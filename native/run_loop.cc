@@ -85,6 +85,7 @@ void Vm::run_until_over(Outcome& outcome) {
   for (;;) {
     StopReason reason = stop_.before_entry();
     if (reason != StopReason::None) {
+      take_input_back();
       take_output();
       outcome.kind = reason == StopReason::Cancelled ? OutcomeKind::Cancelled : OutcomeKind::Timeout;
       outcome.code = static_cast<uint32_t>(reason);
@@ -96,6 +97,7 @@ void Vm::run_until_over(Outcome& outcome) {
     answers_.refresh(mailbox()->answers);
     start_.refresh(mailbox()->start);
     output_.refresh(mailbox()->output);
+    if (input_.is_due()) give_input();
     int result = ioctl(vcpu_.get(), KVM_RUN, 0);
     entered_ = true;
     if (result < 0) {
@@ -106,6 +108,7 @@ void Vm::run_until_over(Outcome& outcome) {
       in_ring3_ = false;
       fail_errno("BARECELL_KVM_FAILED", "the VM could not be run (KVM_RUN)");
     }
+    take_input_back();
     switch (take_output()) {
       case HostCallAction::OutputLimit:
         take_registers(outcome);
@@ -129,6 +132,23 @@ HostCallAction Vm::take_output() {
   StoppableWait stop(stop_);
   const ImageLayout& layout = image_->layout();
   return output_.take(mailbox()->output, memory_.image_memory(layout.mailbox_gpa + layout.mailbox_bytes, BC_OUTPUT_LOG_BYTES), stop);
+}
+
+void Vm::give_input() noexcept {
+  uint8_t* bytes = input_bytes();
+  if (bytes == nullptr) return;
+  uint32_t given = input_.give(mailbox()->input, bytes);
+  if (given > 0) memory_.note_host_write(bytes, given);
+}
+
+// What the guest read of what it was given comes before everything else that is done about an exit: the file is where the guest left it.
+void Vm::take_input_back() noexcept {
+  if (input_.has_given()) input_.take_back(mailbox()->input, input_bytes());
+}
+
+uint8_t* Vm::input_bytes() noexcept {
+  const ImageLayout& layout = image_->layout();
+  return memory_.image_memory(layout.mailbox_gpa + layout.mailbox_bytes + BC_OUTPUT_LOG_BYTES, BC_INPUT_BYTES);
 }
 
 // True when the run is over.

@@ -11,7 +11,7 @@
 namespace barecell {
 
 Vm::Vm(std::shared_ptr<Kvm> kvm, std::shared_ptr<const Image> image, VmOptions options)
-    : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes), answers_(options_.answers), start_(options_.start), output_(options_.output) {
+    : kvm_(std::move(kvm)), image_(std::move(image)), options_(std::move(options)), memory_(image_, options_.max_linear_bytes), answers_(options_.answers), start_(options_.start), output_(options_.output), input_(options_.input) {
   options_.imports.resize(image_->layout().import_memories.size());
   auto counts = std::make_shared<std::vector<uint64_t>>(options_.imports.size() + 1);
   counts_ = *counts;

@@ -11,6 +11,7 @@
 #include "abi.h"
 #include "guest_answers.h"
 #include "guest_memory.h"
+#include "guest_input.h"
 #include "guest_output.h"
 #include "guest_start.h"
 #include "host_call.h"
@@ -34,6 +35,8 @@ struct VmOptions {
   StartGrant start;
   // Null: the guest keeps no output.
   std::shared_ptr<OutputTaker> output;
+  // Null: it gets no input ahead.
+  std::shared_ptr<InputSource> input;
   // Null: nobody looks.
   std::shared_ptr<CallTrace> trace;
   bool counts_usage = false;
@@ -128,6 +131,9 @@ class Vm {
   HostCallAction observed(size_t index, std::span<bc_slot> slots, Waiter& waiter, const std::function<HostCallAction()>& serve);
   void handle_grow();
   HostCallAction take_output();
+  void give_input() noexcept;
+  void take_input_back() noexcept;
+  uint8_t* input_bytes() noexcept;
   void take_registers(Outcome& outcome) const;
   void take_exception(uint32_t vector, Outcome& outcome);
   void give_fuel(int64_t fuel) noexcept;
@@ -142,6 +148,7 @@ class Vm {
   GuestAnswers answers_;
   GuestStart start_;
   GuestOutput output_;
+  GuestInput input_;
   // Order matters: the vCPU goes before the VM, and both before the memory they use.
   UniqueFd vm_;
   UniqueFd vcpu_;

@@ -78,6 +78,7 @@ void allow_answers(VmOptions& options, const Grant& grant, const std::shared_ptr
     if (!options.start.teller) options.start.teller = wasi->start_teller();
     options.start.answers |= bit;
   }
+  if (name == "fd_read") options.input = wasi->input_source();
   if (name == "fd_write") options.output = wasi->output_taker();
 }
 

@@ -3,7 +3,7 @@
  * so this file holds nothing that the header does not.
  */
 
-export const BC_ABI_VERSION = 5;
+export const BC_ABI_VERSION = 6;
 
 export const BC_PAGE_SIZE = 0x1000;
 export const BC_LARGE_PAGE_SIZE = 0x200000;
@@ -60,6 +60,7 @@ export const BC_OP_CALL = 1;
 export const BC_SLOT_BYTES = 16;
 export const BC_MAILBOX_HEADER_BYTES = 2048;
 export const BC_OUTPUT_LOG_BYTES = 0x4000;
+export const BC_INPUT_BYTES = 0x10000;
 
 export const BC_HEADER_MAGIC = 0x6c6c656365726162n;
 export const BC_HEADER_BYTES = 128;

@@ -69,7 +69,10 @@ describe("image.ld", () => {
     expect(number(/ADDR\(\.boot\.tables\) == bc_image_base \+ (0x[0-9a-f]+)/)).toBe(of("BC_TABLES_GPA"));
     expect(number(/ADDR\(\.boot\.gdt\) == bc_image_base \+ (0x[0-9a-f]+)/)).toBe(of("BC_GDT_GPA"));
     expect(number(/bc_output_log = \.;\n\s+\. \+= (0x[0-9a-f]+);/)).toBe(of("BC_OUTPUT_LOG_BYTES"));
-    expect(number(/bc_mailbox_bytes \+ (0x[0-9a-f]+) \+ 0x10000/)).toBe(of("BC_OUTPUT_LOG_BYTES"));
+    expect(number(/bc_input_bytes = \.;\n\s+\. \+= (0x[0-9a-f]+);/)).toBe(of("BC_INPUT_BYTES"));
+    expect(number(/bc_mailbox_bytes \+ (0x[0-9a-f]+) \+ 0x10000/)).toBe(
+      of("BC_OUTPUT_LOG_BYTES") + of("BC_INPUT_BYTES"),
+    );
     expect(number(/bc_tss_limit = (\d+) \+ bc_iopb_end/)).toBe(of("BC_TSS_BYTES"));
     expect(number(/ADDR\(\.boot\.gdt\) \+ (0x[0-9a-f]+) \+ 104/)).toBe(of("BC_GDT_BYTES"));
     expect(number(/ADDR\(\.boot\.gdt\) \+ 0x40 \+ (\d+)/)).toBe(of("BC_TSS_BYTES"));

@@ -1,5 +1,5 @@
 // Tests of native/wasi, without a VM: streams, clocks, polling; and main() for the tests of the other files.
-// Build: g++ -std=c++20 -fsanitize=address,undefined -Inative -Iguest-stubs native/tests/*.cc native/wasi/*.cc native/guest_output.cc -lutil -o wasi_test
+// Build: g++ -std=c++20 -fsanitize=address,undefined -Inative -Iguest-stubs native/tests/*.cc native/wasi/*.cc native/guest_output.cc native/guest_input.cc -lutil -o wasi_test
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>

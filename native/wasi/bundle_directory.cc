@@ -1,6 +1,7 @@
 #include "bundle_directory.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "host_io.h"
@@ -39,6 +40,13 @@ Transfer BundleFile::read(GuestBuffers& buffers, HostCall& call) {
   Transfer result = read_at(buffers, position_, call);
   if (result.error == Errno::Success) position_ += result.bytes;
   return result;
+}
+
+Peeked BundleFile::peek(std::span<uint8_t> to) noexcept {
+  uint64_t left = readable_bytes();
+  auto bytes = static_cast<uint32_t>(std::min<uint64_t>(left, to.size()));
+  if (bytes > 0) std::memcpy(to.data(), node_.contents.data() + position_, bytes);
+  return {bytes, bytes == left};
 }
 
 Transfer BundleFile::read_at(GuestBuffers& buffers, uint64_t offset, HostCall& call) {

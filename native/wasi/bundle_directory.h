@@ -17,6 +17,8 @@ class BundleFile final : public Descriptor {
   Filetype filetype() const noexcept override { return Filetype::RegularFile; }
   Errno stat(Filestat* to) noexcept override;
   Transfer read(GuestBuffers& buffers, HostCall& call) override;
+  Peeked peek(std::span<uint8_t> to) noexcept override;
+  void skip(uint32_t bytes) noexcept override { position_ += bytes; }
   Transfer write(GuestBuffers&, HostCall&) override { return failed_with(Errno::Rofs); }
   Transfer read_at(GuestBuffers& buffers, uint64_t offset, HostCall& call) override;
   Transfer write_at(GuestBuffers&, uint64_t, HostCall&) override { return failed_with(Errno::Rofs); }

@@ -85,9 +85,14 @@ struct Context {
   DescriptorTable descriptors;
   // Shared with the table, and kept when a guest closes them: the host asks for what was written.
   std::array<std::shared_ptr<Stream>, 3> streams;
+  // What was read last, if the bytes behind may be given ahead (read_ahead.cc).
+  std::optional<uint32_t> last_read;
   // Whether a function has been called since the start, or the last reset.
   bool used = false;
 };
+
+// A read of at most so much may be one of many (read_ahead.cc); who reads more at once has few exits anyway.
+constexpr uint64_t kSmallReadBytes = 32768;
 
 using Handler = HostCallAction (*)(Context&, HostCall&, Dialect);
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,12 @@ enum class Whence { Set, Current, End };
 // What a guest may keep of its output before the host gets it (guest_output.h): nothing; what comes before a line's end, because somebody may be watching; what
 // comes soon after something else; everything; or it is thrown away at once.
 enum class Keep { Nothing, Lines, Bursts, Everything, Discard };
+
+// What comes next in a file. `at_end`: nothing is behind it, and nothing can come there but by what the guest does itself.
+struct Peeked {
+  uint32_t bytes = 0;
+  bool at_end = false;
+};
 
 // An open file, directory, stream or socket. Every operation has an answer for the kinds that it makes no sense for, so rights
 // decide what a guest may do, but safety does not rest on them.
@@ -58,6 +65,12 @@ class Descriptor {
   virtual Transfer write(GuestBuffers&, HostCall&) { return failed_with(Errno::Notsup); }
   virtual Transfer read_at(GuestBuffers&, uint64_t, HostCall&) { return failed_with(Errno::Spipe); }
   virtual Transfer write_at(GuestBuffers&, uint64_t, HostCall&) { return failed_with(Errno::Spipe); }
+
+  // Where nobody else reads from the same place: what the next reads would get, copied without reading it, or as much of it as there is at once. No bytes and no
+  // end: it is not known.
+  virtual Peeked peek(std::span<uint8_t>) noexcept { return {}; }
+  // Reads so many of the bytes that peek() has just copied.
+  virtual void skip(uint32_t) noexcept {}
 
   // Not Nothing: what is written needs no answer, as write_kept() will do.
   virtual Keep keep() const noexcept { return Keep::Nothing; }

@@ -83,7 +83,12 @@ HostCallAction seek(const Entry& entry, HostCall& call, int64_t offset, Whence w
 HostCallAction fd_read(Context& context, HostCall& call, Dialect) {
   const Entry* entry = nullptr;
   if (Errno error = find_entry(context, call.u32(0), kRightFdRead, &entry); error != Errno::Success) return answer(call, error);
-  return transfer(call, call.u32(3), [&](GuestBuffers& buffers) { return entry->object->read(buffers, call); });
+  return transfer(call, call.u32(3), [&](GuestBuffers& buffers) {
+    bool is_small = buffers.left() <= kSmallReadBytes;
+    Transfer done = entry->object->read(buffers, call);
+    if (is_small && done.bytes > 0 && done.error == Errno::Success) context.last_read = call.u32(0);
+    return done;
+  });
 }
 
 HostCallAction fd_write(Context& context, HostCall& call, Dialect) {

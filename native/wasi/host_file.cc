@@ -43,6 +43,18 @@ Errno HostFile::stat(Filestat* to) noexcept {
 
 Transfer HostFile::read(GuestBuffers& buffers, HostCall& call) { return read_from(buffers, -1, call); }
 
+// The description is this guest's own. Only what is in the page cache: a read that has to wait is to be the guest's, whom a deadline ends.
+Peeked HostFile::peek(std::span<uint8_t> to) noexcept {
+  // Each read is to wait for what others are writing.
+  if (has_flag(kFdflagRsync)) return {};
+  off_t at = lseek(fd_.get(), 0, SEEK_CUR);
+  iovec piece{to.data(), to.size()};
+  ssize_t bytes = at < 0 ? -1 : read_pieces(fd_.get(), {&piece, 1}, at, RWF_NOWAIT);
+  return {static_cast<uint32_t>(std::max<ssize_t>(0, bytes)), false};
+}
+
+void HostFile::skip(uint32_t bytes) noexcept { lseek(fd_.get(), bytes, SEEK_CUR); }
+
 Transfer HostFile::read_at(GuestBuffers& buffers, uint64_t offset, HostCall& call) {
   if (offset > kMaxOffset) return failed_with(Errno::Inval);
   return read_from(buffers, static_cast<int64_t>(offset), call);

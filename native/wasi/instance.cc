@@ -123,6 +123,7 @@ Instance::Instance(Config config)
           WriteBudget(config.limits.max_write_bytes),
           DescriptorTable(config.limits.max_open_files),
           {},
+          {},
           false,
       }),
       limits_(config.limits),
@@ -168,6 +169,7 @@ void Instance::reset() {
   if (context_->random) context_->random.emplace(random_seed_);
   // Most calls ask for nothing.
   if (!context_->used) return;
+  context_->last_read.reset();
   context_->output.used = 0;
   context_->storage = WriteBudget(limits_.max_write_bytes);
   // First all that is open goes, a directory's files with it: they are paid for from budgets of their own.

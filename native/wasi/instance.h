@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../guest_answers.h"
+#include "../guest_input.h"
 #include "../guest_output.h"
 #include "../guest_start.h"
 #include "../host_call.h"
@@ -88,6 +89,8 @@ class Instance {
   bool has_fixed_random() const noexcept;
   // Takes the output that a guest keeps for a while, in the same way as fd_write does.
   std::shared_ptr<OutputTaker> output_taker() const;
+  // Gives the program ahead what it is going to read.
+  std::shared_ptr<InputSource> input_source() const;
   // Answers what the program asks for when it starts, as args_get and the like do.
   std::shared_ptr<StartTeller> start_teller() const;
   // The program is initialised, from where reset() lets it go on.

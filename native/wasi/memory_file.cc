@@ -13,6 +13,8 @@ namespace {
 constexpr uint64_t kMaxOffset = std::numeric_limits<int64_t>::max();
 // So much is copied between two looks at whether to stop.
 constexpr uint64_t kLookEvery = 1 << 20;
+// What a page that was never written holds.
+constexpr uint8_t kZeros[FileNode::kPageBytes] = {};
 
 bool must_stop(HostCall& call, uint64_t bytes_done, uint64_t step) noexcept {
   return bytes_done / kLookEvery != (bytes_done + step) / kLookEvery && wait_ready(call, -1, 0, false) == Gate::Stop;
@@ -43,8 +45,26 @@ Transfer MemoryFile::read(GuestBuffers& buffers, HostCall& call) {
   return result;
 }
 
+Peeked MemoryFile::peek(std::span<uint8_t> to) noexcept {
+  uint64_t offset = position_;
+  size_t done = 0;
+  while (done < to.size() && offset < node_->bytes) {
+    uint64_t in_page = offset % FileNode::kPageBytes;
+    size_t count = std::min({to.size() - done, static_cast<size_t>(FileNode::kPageBytes - in_page), static_cast<size_t>(node_->bytes - offset)});
+    const uint8_t* page = node_->page(offset / FileNode::kPageBytes);
+    std::memcpy(to.data() + done, page == nullptr ? kZeros : page + in_page, count);
+    done += count;
+    offset += count;
+  }
+  return {static_cast<uint32_t>(done), offset >= node_->bytes};
+}
+
+void MemoryFile::skip(uint32_t bytes) noexcept {
+  position_ += bytes;
+  node_->accessed = node_->file_system->now();
+}
+
 Transfer MemoryFile::read_at(GuestBuffers& buffers, uint64_t offset, HostCall& call) {
-  static constexpr uint8_t kZeros[FileNode::kPageBytes] = {};
   if (offset > kMaxOffset) return failed_with(Errno::Inval);
   Transfer result;
   while (buffers.left() > 0 && offset < node_->bytes) {

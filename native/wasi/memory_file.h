@@ -17,6 +17,8 @@ class MemoryFile final : public Descriptor {
   Filetype filetype() const noexcept override { return Filetype::RegularFile; }
   Errno stat(Filestat* to) noexcept override;
   Transfer read(GuestBuffers& buffers, HostCall& call) override;
+  Peeked peek(std::span<uint8_t> to) noexcept override;
+  void skip(uint32_t bytes) noexcept override;
   Transfer write(GuestBuffers& buffers, HostCall& call) override;
   Transfer read_at(GuestBuffers& buffers, uint64_t offset, HostCall& call) override;
   Transfer write_at(GuestBuffers& buffers, uint64_t offset, HostCall& call) override;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <new>
 #include <string>
 #include <utility>
@@ -146,6 +147,14 @@ Transfer Stream::read(GuestBuffers& buffers, HostCall& call) {
     buffers.advance(count);
   }
   return result;
+}
+
+Peeked Stream::peek(std::span<uint8_t> to) noexcept {
+  if (kind_ != StreamConfig::Kind::Bytes) return {};
+  size_t left = bytes_.size() - position_;
+  size_t bytes = std::min(left, to.size());
+  if (bytes > 0) std::memcpy(to.data(), bytes_.data() + position_, bytes);
+  return {static_cast<uint32_t>(bytes), bytes == left};
 }
 
 Transfer Stream::write(GuestBuffers& buffers, HostCall& call) {

@@ -52,6 +52,9 @@ class Stream final : public Descriptor {
   Errno set_flags(uint32_t flags) noexcept override;
 
   Transfer read(GuestBuffers& buffers, HostCall& call) override;
+  // Of bytes in memory. A descriptor's offset is shared with the host.
+  Peeked peek(std::span<uint8_t> to) noexcept override;
+  void skip(uint32_t bytes) noexcept override { position_ += bytes; }
   Transfer write(GuestBuffers& buffers, HostCall& call) override;
   Keep keep() const noexcept override;
   HostCallAction write_kept(GuestBuffers& buffers, HostCall& call) override;

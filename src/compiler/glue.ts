@@ -117,7 +117,7 @@ function entrySource(entry: Entry, units: readonly LinkUnit[]): string {
     : globalEntry(entry, callee, self, info.globals[target.index] as GlobalType);
 }
 
-/** WASI functions that guest-stubs/answers.c, start.c and output.c may answer without an exit: how it is asked, with the parameters `p0`, `p1`, …. */
+/** WASI functions that guest-stubs/answers.c, start.c, output.c and input.c may answer without an exit: how it is asked, with the parameters `p0`, `p1`, …. */
 const ANSWERED: ReadonlyMap<string, readonly [type: string, call: string]> = new Map([
   ["clock_time_get", ["i32 i64 i32 -> i32", "bc_clock_time_get(memory, p0, p2)"]],
   ["random_get", ["i32 i32 -> i32", "bc_random_get(memory, p0, p1)"]],
@@ -128,6 +128,7 @@ const ANSWERED: ReadonlyMap<string, readonly [type: string, call: string]> = new
   ["fd_prestat_get", ["i32 i32 -> i32", "bc_fd_prestat_get(memory, p0, p1)"]],
   ["fd_prestat_dir_name", ["i32 i32 i32 -> i32", "bc_fd_prestat_dir_name(memory, p0, p1, p2)"]],
   ["fd_fdstat_get", ["i32 i32 -> i32", "bc_fd_fdstat_get(memory, p0, p1)"]],
+  ["fd_read", ["i32 i32 i32 i32 -> i32", "bc_fd_read(memory, p0, p1, p2, p3)"]],
   ["fd_write", ["i32 i32 i32 i32 -> i32", "bc_fd_write(memory, p0, p1, p2, p3)"]],
 ]);
 

@@ -14,6 +14,7 @@ export const RUNTIME_SOURCES: readonly string[] = [
   "memory.c",
   "answers.c",
   "output.c",
+  "input.c",
   "start.c",
 ];
 

@@ -36,6 +36,7 @@ import {
   BC_MEMORY_GPA_BASE,
   BC_MEMORY_GPA_STRIDE,
   BC_MEMORY_STRIDE,
+  BC_INPUT_BYTES,
   BC_OUTPUT_LOG_BYTES,
   BC_PAGE_SIZE,
   BC_PF_SUPERVISOR,
@@ -250,8 +251,9 @@ function checkPlaces(segments: readonly Segment[], header: ImageHeader): void {
   within("boot entry", header.bootEntry, 1, (s) => s.user && s.execute);
   within("call entry", header.callEntry, 1, (s) => s.user && s.execute);
   within("syscall entry", header.syscallEntry, 1, (s) => !s.user && s.execute);
-  // With the log of kept output, right behind it.
-  within("mailbox", header.mailbox, header.mailboxBytes + BC_OUTPUT_LOG_BYTES, (s) => s.user && s.write);
+  // With the log of kept output and the input that is given ahead, right behind it.
+  const transfers = BC_OUTPUT_LOG_BYTES + BC_INPUT_BYTES;
+  within("mailbox", header.mailbox, header.mailboxBytes + transfers, (s) => s.user && s.write);
   within("exception stacks", header.exceptionStacks, BC_IST_COUNT * BC_IST_BYTES, (s) => !s.user && s.write);
   within(
     "page tables",

@@ -1,0 +1,61 @@
+// What a program gets ahead of what it reads; see ../guest_input.h.
+#include <algorithm>
+
+#include "context.h"
+#include "instance.h"
+
+namespace barecell::wasi {
+namespace {
+
+// At first; and so many times as much after all of it was read.
+constexpr uint32_t kFirstBytes = 4096;
+constexpr uint32_t kGrowth = 4;
+// Reads without, after one that was for little or nothing.
+constexpr uint32_t kPause = 8;
+
+class ReadAhead final : public InputSource {
+ public:
+  explicit ReadAhead(std::shared_ptr<Context> context) noexcept : context_(std::move(context)) {}
+
+  bool is_due() const noexcept override { return context_->last_read.has_value(); }
+
+  // Asked anew each time, so that nobody who changes a descriptor, its rights or its flags has to think of this.
+  InputAhead ahead(std::span<uint8_t> to) noexcept override {
+    uint32_t fd = *context_->last_read;
+    context_->last_read.reset();
+    if (pause_ > 0) {
+      pause_--;
+      return {};
+    }
+    const Entry* entry = context_->descriptors.find(fd);
+    if (entry == nullptr || !entry->has(kRightFdRead)) return {};
+    Peeked next = entry->object->peek(to.first(std::min<size_t>(to.size(), bytes_)));
+    return {fd, next.bytes, next.at_end};
+  }
+
+  void took(const InputAhead& given, uint32_t bytes) noexcept override {
+    const Entry* entry = context_->descriptors.find(given.fd);
+    if (bytes > 0 && entry != nullptr) {
+      context_->used = true;
+      entry->object->skip(bytes);
+    }
+    if (given.bytes == 0) return;
+    if (bytes == given.bytes) {
+      bytes_ = std::min<uint32_t>(BC_INPUT_BYTES, bytes_ * kGrowth);
+    } else if (bytes < given.bytes / 4) {
+      bytes_ = kFirstBytes;
+      pause_ = kPause;
+    }
+  }
+
+ private:
+  std::shared_ptr<Context> context_;
+  uint32_t bytes_ = kFirstBytes;
+  uint32_t pause_ = 0;
+};
+
+}  // namespace
+
+std::shared_ptr<InputSource> Instance::input_source() const { return std::make_shared<ReadAhead>(context_); }
+
+}  // namespace barecell::wasi
