@@ -236,6 +236,7 @@ void run_guest_pipe_tests();
 void run_hostile_tests();
 void run_bundle_tests();
 void run_kept_output_tests();
+void run_read_ahead_tests();
 void run_boot_helper_tests();
 
 }  // namespace wasi_test

@@ -1113,6 +1113,7 @@ int main() {
   run_hostile_tests();
   run_bundle_tests();
   run_kept_output_tests();
+  run_read_ahead_tests();
   run_boot_helper_tests();
   CHECK_EQ(open_fds(), before);
   if (skipped > 0) std::printf("%d SKIPPED, see above\n", skipped);

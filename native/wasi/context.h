@@ -85,8 +85,12 @@ struct Context {
   DescriptorTable descriptors;
   // Shared with the table, and kept when a guest closes them: the host asks for what was written.
   std::array<std::shared_ptr<Stream>, 3> streams;
-  // What was read last, if the bytes behind may be given ahead (read_ahead.cc).
-  std::optional<uint32_t> last_read;
+  // What was read last, if what is behind may be given ahead (read_ahead.cc).
+  struct SmallRead {
+    uint32_t fd = 0;
+    uint32_t wanted_bytes = 0;
+  };
+  std::optional<SmallRead> last_read;
   // Whether a function has been called since the start, or the last reset.
   bool used = false;
 };

@@ -84,9 +84,11 @@ HostCallAction fd_read(Context& context, HostCall& call, Dialect) {
   const Entry* entry = nullptr;
   if (Errno error = find_entry(context, call.u32(0), kRightFdRead, &entry); error != Errno::Success) return answer(call, error);
   return transfer(call, call.u32(3), [&](GuestBuffers& buffers) {
-    bool is_small = buffers.left() <= kSmallReadBytes;
+    uint64_t wanted = buffers.left();
     Transfer done = entry->object->read(buffers, call);
-    if (is_small && done.bytes > 0 && done.error == Errno::Success) context.last_read = call.u32(0);
+    if (wanted <= kSmallReadBytes && done.bytes > 0 && done.error == Errno::Success) {
+      context.last_read = {call.u32(0), static_cast<uint32_t>(wanted)};
+    }
     return done;
   });
 }

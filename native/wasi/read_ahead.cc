@@ -1,5 +1,7 @@
 // What a program gets ahead of what it reads; see ../guest_input.h.
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "context.h"
 #include "instance.h"
@@ -7,10 +9,11 @@
 namespace barecell::wasi {
 namespace {
 
-// At first; and so many times as much after all of it was read.
+// At first, and so many times as much after most of it was read; and for at least so many reads such as the last one.
 constexpr uint32_t kFirstBytes = 4096;
 constexpr uint32_t kGrowth = 4;
-// Reads without, after one that was for little or nothing.
+constexpr uint32_t kReads = 4;
+// So many reads get nothing ahead after one for which it was in vain.
 constexpr uint32_t kPause = 8;
 
 class ReadAhead final : public InputSource {
@@ -21,15 +24,16 @@ class ReadAhead final : public InputSource {
 
   // Asked anew each time, so that nobody who changes a descriptor, its rights or its flags has to think of this.
   InputAhead ahead(std::span<uint8_t> to) noexcept override {
-    uint32_t fd = *context_->last_read;
-    context_->last_read.reset();
+    auto [fd, wanted_bytes] = *std::exchange(context_->last_read, std::nullopt);
     if (pause_ > 0) {
       pause_--;
       return {};
     }
     const Entry* entry = context_->descriptors.find(fd);
     if (entry == nullptr || !entry->has(kRightFdRead)) return {};
-    Peeked next = entry->object->peek(to.first(std::min<size_t>(to.size(), bytes_)));
+    // A whole number of reads: one that finds a part of what it wants costs an exit too.
+    size_t bytes = std::min<size_t>(to.size(), std::max(bytes_, kReads * wanted_bytes));
+    Peeked next = entry->object->peek(to.first(bytes - bytes % wanted_bytes));
     return {fd, next.bytes, next.at_end};
   }
 
@@ -40,9 +44,9 @@ class ReadAhead final : public InputSource {
       entry->object->skip(bytes);
     }
     if (given.bytes == 0) return;
-    if (bytes == given.bytes) {
+    if (bytes > given.bytes / 2) {
       bytes_ = std::min<uint32_t>(BC_INPUT_BYTES, bytes_ * kGrowth);
-    } else if (bytes < given.bytes / 4) {
+    } else if (bytes == 0) {
       bytes_ = kFirstBytes;
       pause_ = kPause;
     }
