@@ -16,8 +16,8 @@ void GuestInput::take_back(bc_input& input, uint8_t* buffer) noexcept {
   is_given_ = false;
   uint32_t taken = std::min(__atomic_load_n(&input.taken, __ATOMIC_RELAXED), given_.bytes);
   input = {};
-  // What the guest did not ask for stays the host's: it must not get into a snapshot.
-  std::memset(buffer + taken, 0, given_.bytes - taken);
+  // For a snapshot: neither what the guest did not ask for, nor what it has wiped where it read it to.
+  std::memset(buffer, 0, given_.bytes);
   source_->took(given_, taken);
 }
 
