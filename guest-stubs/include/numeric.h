@@ -54,7 +54,7 @@ BC_EXTREME(bc_max_f32, f32, "maxss ", "andps ")
 #define FMAX(x, y) _Generic((x), f32: bc_max_f32, f64: bc_max_f64)(x, y)
 
 /*
- * What cannot be converted becomes the "integer indefinite", of whose bits only the highest is set (SDM vol. 1, 4.2.2). So one look at the result tells whether it is
+ * What cannot be converted becomes the "integer indefinite", of whose bits only the highest is set (SDM vol. 2A, CVTTSD2SI). So one look at the result tells whether it is
  * the answer; if it is not, or is -2^31 or -2^63 itself, wasm2c's own way tells what there is to tell.
  */
 #define BC_CONVERSION(name, type, from, instruction, raw_type, fits, otherwise) \

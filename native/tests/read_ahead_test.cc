@@ -175,6 +175,21 @@ void test_forged_counts() {
   CHECK_EQ(guest.text(64, 100), text.substr(0, 100));
 }
 
+// How the last program read does not show in what the next one gets.
+void test_reset() {
+  std::string text = long_text(100'000);
+  for (uint32_t taken : {0u, 4000u}) {
+    Guest guest(with_stdin(text));
+    Ahead ahead(guest.instance);
+    CHECK(guest.read(64, 100) == Errno::Success);
+    ahead.give();
+    ahead.take(taken);
+    guest.instance.reset();
+    CHECK(guest.read(64, 100) == Errno::Success);
+    CHECK_EQ(ahead.give(), text.substr(100, 4000));
+  }
+}
+
 // That it was read counts as the program's having done something.
 void test_use() {
   Guest guest(with_stdin(long_text(5000)));
@@ -193,6 +208,7 @@ void run_read_ahead_tests() {
   test_what_is_given();
   test_who_is_given_nothing();
   test_forged_counts();
+  test_reset();
   test_use();
 }
 

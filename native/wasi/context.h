@@ -75,6 +75,20 @@ class FixedRandom {
   uint64_t state_;
 };
 
+// How the program has read so far. It goes with a reset: how much the next program gets ahead must not tell how the last one read.
+struct ReadHabit {
+  struct SmallRead {
+    uint32_t fd = 0;
+    uint32_t wanted_bytes = 0;
+  };
+  // The last read, if what is behind may be given ahead.
+  std::optional<SmallRead> last;
+  // How much is given ahead.
+  uint32_t ahead_bytes = 4096;
+  // So many reads get nothing.
+  uint32_t pause = 0;
+};
+
 struct Context {
   StringList args;
   StringList env;
@@ -85,12 +99,8 @@ struct Context {
   DescriptorTable descriptors;
   // Shared with the table, and kept when a guest closes them: the host asks for what was written.
   std::array<std::shared_ptr<Stream>, 3> streams;
-  // What was read last, if what is behind may be given ahead (read_ahead.cc).
-  struct SmallRead {
-    uint32_t fd = 0;
-    uint32_t wanted_bytes = 0;
-  };
-  std::optional<SmallRead> last_read;
+  // What read_ahead.cc goes by.
+  ReadHabit reads;
   // Whether a function has been called since the start, or the last reset.
   bool used = false;
 };

@@ -87,7 +87,7 @@ HostCallAction fd_read(Context& context, HostCall& call, Dialect) {
     uint64_t wanted = buffers.left();
     Transfer done = entry->object->read(buffers, call);
     if (wanted <= kSmallReadBytes && done.bytes > 0 && done.error == Errno::Success) {
-      context.last_read = {call.u32(0), static_cast<uint32_t>(wanted)};
+      context.reads.last = {call.u32(0), static_cast<uint32_t>(wanted)};
     }
     return done;
   });

@@ -169,7 +169,7 @@ void Instance::reset() {
   if (context_->random) context_->random.emplace(random_seed_);
   // Most calls ask for nothing.
   if (!context_->used) return;
-  context_->last_read.reset();
+  context_->reads = {};
   context_->output.used = 0;
   context_->storage = WriteBudget(limits_.max_write_bytes);
   // First all that is open goes, a directory's files with it: they are paid for from budgets of their own.

@@ -9,8 +9,7 @@
 namespace barecell::wasi {
 namespace {
 
-// At first, and so many times as much after most of it was read; and for at least so many reads such as the last one.
-constexpr uint32_t kFirstBytes = 4096;
+// So many times as much after most of it was read; and for at least so many reads such as the last one.
 constexpr uint32_t kGrowth = 4;
 constexpr uint32_t kReads = 4;
 // So many reads get nothing ahead after one for which it was in vain.
@@ -20,19 +19,19 @@ class ReadAhead final : public InputSource {
  public:
   explicit ReadAhead(std::shared_ptr<Context> context) noexcept : context_(std::move(context)) {}
 
-  bool is_due() const noexcept override { return context_->last_read.has_value(); }
+  bool is_due() const noexcept override { return context_->reads.last.has_value(); }
 
   // Asked anew each time, so that nobody who changes a descriptor, its rights or its flags has to think of this.
   InputAhead ahead(std::span<uint8_t> to) noexcept override {
-    auto [fd, wanted_bytes] = *std::exchange(context_->last_read, std::nullopt);
-    if (pause_ > 0) {
-      pause_--;
+    auto [fd, wanted_bytes] = *std::exchange(context_->reads.last, std::nullopt);
+    if (context_->reads.pause > 0) {
+      context_->reads.pause--;
       return {};
     }
     const Entry* entry = context_->descriptors.find(fd);
     if (entry == nullptr || !entry->has(kRightFdRead)) return {};
     // A whole number of reads: one that finds a part of what it wants costs an exit too.
-    size_t bytes = std::min<size_t>(to.size(), std::max(bytes_, kReads * wanted_bytes));
+    size_t bytes = std::min<size_t>(to.size(), std::max(context_->reads.ahead_bytes, kReads * wanted_bytes));
     Peeked next = entry->object->peek(to.first(bytes - bytes % wanted_bytes));
     return {fd, next.bytes, next.at_end};
   }
@@ -44,18 +43,17 @@ class ReadAhead final : public InputSource {
       entry->object->skip(bytes);
     }
     if (given.bytes == 0) return;
+    ReadHabit& reads = context_->reads;
     if (bytes > given.bytes / 2) {
-      bytes_ = std::min<uint32_t>(BC_INPUT_BYTES, bytes_ * kGrowth);
+      reads.ahead_bytes = std::min<uint32_t>(BC_INPUT_BYTES, reads.ahead_bytes * kGrowth);
     } else if (bytes == 0) {
-      bytes_ = kFirstBytes;
-      pause_ = kPause;
+      reads = {};
+      reads.pause = kPause;
     }
   }
 
  private:
   std::shared_ptr<Context> context_;
-  uint32_t bytes_ = kFirstBytes;
-  uint32_t pause_ = 0;
 };
 
 }  // namespace

@@ -24,7 +24,7 @@ export interface BootOptions extends RunLimits {
   /** How deep host functions may call back into the guest. Default 8. */
   readonly maxCallDepth?: number;
   /**
-   * Whether the guest answers WASI's clocks, random numbers and what it asks for at its start itself, and keeps output for a while, without VM exits, where that is granted
+   * Whether the guest answers WASI's clocks, random numbers and what it asks for at its start itself, keeps output for a while and gets files read ahead, without VM exits, where that is granted
    * (docs/wasi.md, "What costs no VM exit"). Default true; false for a VM whose host calls are traced, so that all of them are seen.
    */
   readonly answersInGuest?: boolean;

@@ -1,6 +1,7 @@
 /** A guest that reads files as a script says, so that a test can have any sequence of calls happen within one run. */
 import type { CompileOptions, Image, MicroVM } from "./barecell.ts";
 import { imageOf } from "./modules.ts";
+import { SPIN } from "./output-script.ts";
 
 const NUMBERS = {
   read: 1,
@@ -53,12 +54,7 @@ const fileModule = (wasi: string): string => `(module
   (memory (export "memory") ${PAGES})
   (data (i32.const 1024) "f")
   (global $to (mut i32) (i32.const ${READ}))
-  (func $spin (param i32)
-    (loop $again
-      ;; A loop without an effect the C compiler would leave out.
-      (i32.store (i32.const 128) (local.get 0))
-      (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
-      (br_if $again (local.get 0))))
+  ${SPIN}
   (func $step (param $op i32) (param $a i32) (param $b i32) (param $c i32) (result i32) (local $errno i32)
     (i32.store (i32.const 0) (global.get $to))
     (i32.store (i32.const 4) (local.get $b))

@@ -42,6 +42,13 @@ const SCRIPT = 4096;
 const RESULTS = 16384;
 const TEXTS = 32768;
 
+/** Rounds of an empty loop. One without an effect the C compiler would leave out. */
+export const SPIN = `(func $spin (param i32)
+    (loop $again
+      (i32.store (i32.const 128) (local.get 0))
+      (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
+      (br_if $again (local.get 0))))`;
+
 export const scriptModule = (wasi: string, memory = '(memory (export "memory") 2 4)'): string => `(module
   (import "${wasi}" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "${wasi}" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
@@ -53,12 +60,7 @@ export const scriptModule = (wasi: string, memory = '(memory (export "memory") 2
   (import "${wasi}" "sched_yield" (func $yield (result i32)))
   (import "${wasi}" "proc_exit" (func $exit (param i32)))
   ${memory}
-  (func $spin (param i32)
-    (loop $again
-      ;; A loop without an effect the C compiler would leave out.
-      (i32.store (i32.const 128) (local.get 0))
-      (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
-      (br_if $again (local.get 0))))
+  ${SPIN}
   (func $for_ever (loop $again (br $again)))
   (func $many (param $fd i32) (param $at i32) (param $length i32) (param $times i32) (result i32) (local $i i32)
     (loop $again
